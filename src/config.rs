@@ -1,0 +1,216 @@
+//! The configuration as plain data.
+//!
+//! Owns the types every layer may read. Refuses to parse: `control::load` turns a TOML file into a [`Config`] that is
+//! complete and within its ranges, so nothing here is checked again later.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::path::PathBuf;
+
+/// A checked configuration.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// The network side: device, addresses, gateways.
+    pub port: PortConfig,
+    /// Cores and memory.
+    pub workers: WorkersConfig,
+    /// Where to accept connections; at least one.
+    pub listeners: Vec<Listener>,
+    /// HTTP limits.
+    pub http: HttpLimits,
+    /// TCP limits and buffers.
+    pub tcp: TcpConfig,
+    /// Routes in file order.
+    pub routes: Vec<Route>,
+}
+
+/// The device and our place in the network.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct PortConfig {
+    /// A DPDK vdev argument (`net_tap0,iface=tap0`) or PCI address (`0000:01:00.0`); None: from EAL arguments.
+    pub device: Option<String>,
+    /// Our addresses with their on-link prefix lengths; at least one.
+    pub addresses: Vec<Cidr>,
+    /// Default gateways, at most one for each address family.
+    pub gateways: Vec<IpAddr>,
+    /// VLAN identifier 1..=4094 of a tagged port.
+    pub vlan: Option<u16>,
+    /// IP packet size limit in bytes, 576..=9000 (IPv6 needs 1280); the device's own limit when None.
+    pub mtu: Option<u16>,
+}
+
+/// An address and the length of its on-link prefix.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Cidr {
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length in bits, 0..=32 or 0..=128.
+    pub prefix_len: u8,
+}
+
+/// Cores and memory.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorkersConfig {
+    /// Number of workers; None: as many as planned from the CPUs and queues.
+    pub count: Option<u16>,
+    /// Connections per worker, 16..=16,777,216.
+    pub connections: u32,
+    /// Hugepages for packets and connections.
+    pub hugepages: Hugepages,
+}
+
+/// Whether hugepages back packet and connection memory.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Hugepages {
+    /// Use them where reserved, plain pages otherwise, and say so at start.
+    #[default]
+    Auto,
+    /// Refuse to start without them.
+    Require,
+    /// Plain pages.
+    Off,
+}
+
+/// Where to accept connections.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// One of the port's addresses; None: all of them.
+    pub address: Option<IpAddr>,
+    /// TCP port, 1..=65535.
+    pub port: u16,
+}
+
+/// Limits on what a client may send; README and docs/configuration.md name the answer to each.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HttpLimits {
+    /// Request line in bytes, CRLF excluded; over it: 414.
+    pub request_line: usize,
+    /// Whole head in bytes; over it: 431.
+    pub head_size: usize,
+    /// Header fields; over it: 431.
+    pub header_count: usize,
+    /// Request body in bytes; over it: 413.
+    pub body_size: u64,
+    /// From a request's first byte (or the connection's start) to the end of its head; over it: 408.
+    pub head_timeout: Duration,
+    /// Between two reads of a body; over it: 408.
+    pub body_timeout: Duration,
+    /// Between two requests; over it: closed.
+    pub idle_timeout: Duration,
+    /// Without progress while the client reads a response; over it: reset.
+    pub write_timeout: Duration,
+    /// Requests on one connection, then `Connection: close`; 0: no limit.
+    pub requests_per_connection: u64,
+}
+
+/// TCP buffers and deadlines.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TcpConfig {
+    /// Receive ring per connection in bytes, a power of two 2,048..=32,768.
+    pub rx_ring: usize,
+    /// Transmit ring per connection in bytes, a power of two 2,048..=32,768.
+    pub tx_ring: usize,
+    /// Handshakes under way per worker.
+    pub half_open: u32,
+    /// From SYN to the handshake's last ACK.
+    pub handshake_timeout: Duration,
+    /// In FIN-WAIT-2, CLOSING and LAST-ACK.
+    pub fin_timeout: Duration,
+    /// TIME-WAIT: 2 MSL of RFC 9293, 3.4.1, shortened as usual to 60 s or less.
+    pub time_wait: Duration,
+    /// TIME-WAIT entries per worker.
+    pub time_wait_entries: u32,
+}
+
+/// A route: what to match, and the answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Route {
+    /// Host to match, lower case, without port; None: any.
+    pub host: Option<String>,
+    /// Path to match.
+    pub path: PathMatch,
+    /// Methods to match; empty: any.
+    pub methods: Vec<String>,
+    /// The answer.
+    pub respond: DirectResponse,
+}
+
+/// How a path is matched: the names of the Gateway API.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PathMatch {
+    /// The whole path, query excluded.
+    Exact(String),
+    /// Whole path segments: `/a` matches `/a` and `/a/b`, not `/ab`.
+    Prefix(String),
+}
+
+/// A response that needs no upstream.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DirectResponse {
+    /// 200..=599.
+    pub status: u16,
+    /// Further fields, in order; framing fields and Date are ours.
+    pub headers: Vec<(String, String)>,
+    /// The content.
+    pub body: Body,
+}
+
+/// Where a direct response's content comes from.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Body {
+    /// The bytes themselves.
+    Inline(Vec<u8>),
+    /// A file, read once at start; `control::load` has filled in the content.
+    File {
+        /// The path as configured.
+        path: PathBuf,
+        /// The file's bytes.
+        content: std::sync::Arc<[u8]>,
+    },
+}
+
+impl Body {
+    /// The content's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Inline(bytes) => bytes,
+            Body::File { content, .. } => content,
+        }
+    }
+}
+
+impl Default for WorkersConfig {
+    fn default() -> Self {
+        WorkersConfig { count: None, connections: 16_384, hugepages: Hugepages::Auto }
+    }
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        HttpLimits {
+            request_line: 8 * 1024,
+            head_size: 32 * 1024,
+            header_count: 100,
+            body_size: 1024 * 1024,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(60),
+            requests_per_connection: 0,
+        }
+    }
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        TcpConfig {
+            rx_ring: 4 * 1024,
+            tx_ring: 8 * 1024,
+            half_open: 4096,
+            handshake_timeout: Duration::from_secs(10),
+            fin_timeout: Duration::from_secs(20),
+            time_wait: Duration::from_secs(60),
+            time_wait_entries: 32_768,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The control side: configuration loading, signals. Never on a worker core.

@@ -1,0 +1,1 @@
+//! DPDK: EAL, mempools, mbufs, ports, lcores.

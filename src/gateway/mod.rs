@@ -1,0 +1,1 @@
+//! The gateway program: routes requests to answers.

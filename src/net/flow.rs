@@ -1,0 +1,1 @@
+//! The flow table: 4-tuple to connection slot.

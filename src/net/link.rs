@@ -1,0 +1,1 @@
+//! The link: Ethernet, VLAN, ARP, neighbour discovery, routes.

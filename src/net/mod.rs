@@ -1,0 +1,13 @@
+//! Frames to byte streams: link, IP, TCP connections.
+//!
+//! Owns everything between a `Port` and a connection's bytes. Refuses to know DPDK (it sees `port`), HTTP, or a clock.
+
+pub mod flow;
+pub mod icmp;
+pub mod ip;
+pub mod key;
+pub mod link;
+pub mod neighbor;
+pub mod timer;
+pub mod timewait;
+pub mod tx;

@@ -1,0 +1,1 @@
+//! A lazy hierarchical timer wheel.

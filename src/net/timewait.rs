@@ -1,0 +1,1 @@
+//! TIME-WAIT entries: compact, in a table of their own.

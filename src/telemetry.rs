@@ -1,0 +1,176 @@
+//! Counters: plain words that one worker writes and anyone may read.
+//!
+//! Owns the list of everything that is counted, with its Prometheus name, label and help. Refuses to render, aggregate or
+//! log: a control thread does that from [`Counters::read`]. Incrementing is a relaxed load and store of the worker's own
+//! cache lines, never a locked instruction; only the owning worker may write.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($variant:ident: $name:literal $label:literal = $value:literal, $help:literal;)*) => {
+        /// One counted thing. Counters that share a `name` are one Prometheus metric told apart by a label.
+        #[derive(Copy, Clone, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        pub enum Counter { $(#[doc = $help] $variant,)* }
+
+        impl Counter {
+            /// Every counter, in declaration order.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)*];
+
+            /// Metric name, label name (may be empty), label value, help text.
+            pub const fn describe(self) -> (&'static str, &'static str, &'static str, &'static str) {
+                match self { $(Counter::$variant => ($name, $label, $value, $help),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    // Port
+    RxFrames: "penstock_rx_frames_total" "" = "", "Frames received from the port";
+    RxBytes: "penstock_rx_bytes_total" "" = "", "Bytes of received frames";
+    TxFrames: "penstock_tx_frames_total" "" = "", "Frames handed to the port";
+    TxBytes: "penstock_tx_bytes_total" "" = "", "Bytes of frames handed to the port";
+    Turns: "penstock_turns_total" "kind" = "all", "Turns of the worker loop";
+    TurnsBusy: "penstock_turns_total" "kind" = "busy", "Turns that received, sent or expired something";
+    // Frames dropped on receive
+    DropRunt: "penstock_dropped_frames_total" "reason" = "runt", "Shorter than its headers";
+    DropEtherType: "penstock_dropped_frames_total" "reason" = "ethertype", "Neither IPv4, IPv6 nor ARP";
+    DropNotForUs: "penstock_dropped_frames_total" "reason" = "not_for_us", "Ethernet or IP destination is not ours";
+    DropVlan: "penstock_dropped_frames_total" "reason" = "vlan", "VLAN tag other than the configured one";
+    DropIpHeader: "penstock_dropped_frames_total" "reason" = "ip_header", "Invalid IP version, header length, total length or address";
+    DropIpChecksum: "penstock_dropped_frames_total" "reason" = "ip_checksum", "Wrong IPv4 header checksum";
+    DropIpOptions: "penstock_dropped_frames_total" "reason" = "ip_options", "IPv4 source route or IPv6 extension header that is not accepted";
+    DropFragment: "penstock_dropped_frames_total" "reason" = "fragment", "IP fragment";
+    DropProtocol: "penstock_dropped_frames_total" "reason" = "protocol", "Neither TCP nor ICMP";
+    DropTcpHeader: "penstock_dropped_frames_total" "reason" = "tcp_header", "Invalid TCP header length, flags or port";
+    DropTcpChecksum: "penstock_dropped_frames_total" "reason" = "tcp_checksum", "Wrong TCP checksum";
+    DropIcmp: "penstock_dropped_frames_total" "reason" = "icmp", "Malformed or unhandled ICMP message";
+    DropIcmpLimit: "penstock_dropped_frames_total" "reason" = "icmp_limit", "ICMP answer withheld by the rate limit";
+    DropArp: "penstock_dropped_frames_total" "reason" = "arp", "Malformed or irrelevant ARP packet";
+    DropNeighbor: "penstock_dropped_frames_total" "reason" = "neighbor_discovery", "Malformed or irrelevant neighbour discovery message";
+    DropNeighborLimit: "penstock_dropped_frames_total" "reason" = "neighbor_limit", "Neighbour table full";
+    DropChain: "penstock_dropped_frames_total" "reason" = "chain", "Chained frame larger than the linearisation buffer";
+    DropNoConnection: "penstock_dropped_frames_total" "reason" = "no_connection", "TCP segment for no connection and no listener";
+    DropRstLimit: "penstock_dropped_frames_total" "reason" = "rst_limit", "RST for a closed port withheld by the rate limit";
+    DropConnectionLimit: "penstock_dropped_frames_total" "reason" = "connection_limit", "SYN while every connection slot is in use";
+    DropHalfOpenLimit: "penstock_dropped_frames_total" "reason" = "half_open_limit", "SYN while too many handshakes are under way";
+    DropFlowTable: "penstock_dropped_frames_total" "reason" = "flow_table", "SYN whose flow table buckets are full";
+    DropBacklog: "penstock_dropped_frames_total" "reason" = "tx_backlog", "Answer frame that found the transmit backlog full";
+    DropFrameAlloc: "penstock_dropped_frames_total" "reason" = "no_frame", "No free frame in the pool for an answer";
+    DropUnresolved: "penstock_dropped_frames_total" "reason" = "unresolved_full", "Frame to an unresolved neighbour while the waiting queue is full";
+    DropUnreachable: "penstock_dropped_frames_total" "reason" = "unresolved_timeout", "Frame whose neighbour did not answer in time";
+    DropTimeWait: "penstock_dropped_frames_total" "reason" = "time_wait", "Segment answered or ignored by a TIME-WAIT entry";
+    DropUnroutable: "penstock_dropped_frames_total" "reason" = "no_route", "No on-link prefix or gateway for the destination";
+    // Link and ICMP
+    ArpRequestsRx: "penstock_arp_total" "kind" = "request_rx", "ARP requests for our address";
+    ArpRepliesRx: "penstock_arp_total" "kind" = "reply_rx", "ARP replies accepted";
+    ArpRequestsTx: "penstock_arp_total" "kind" = "request_tx", "ARP requests sent";
+    ArpRepliesTx: "penstock_arp_total" "kind" = "reply_tx", "ARP replies sent";
+    NdSolicitsRx: "penstock_neighbor_discovery_total" "kind" = "solicit_rx", "Neighbour solicitations for our address";
+    NdAdvertsRx: "penstock_neighbor_discovery_total" "kind" = "advert_rx", "Neighbour advertisements accepted";
+    NdSolicitsTx: "penstock_neighbor_discovery_total" "kind" = "solicit_tx", "Neighbour solicitations sent";
+    NdAdvertsTx: "penstock_neighbor_discovery_total" "kind" = "advert_tx", "Neighbour advertisements sent";
+    IcmpEchoRx: "penstock_icmp_echo_total" "kind" = "request_rx", "Echo requests received";
+    IcmpEchoTx: "penstock_icmp_echo_total" "kind" = "reply_tx", "Echo replies sent";
+    // Connections
+    ConnAccepted: "penstock_connections_accepted_total" "" = "", "Connections that completed the handshake";
+    ConnSyn: "penstock_handshakes_total" "" = "", "Handshakes begun";
+    ConnClosed: "penstock_connections_closed_total" "reason" = "closed", "Closed by FIN in both directions";
+    ConnReset: "penstock_connections_closed_total" "reason" = "reset", "Reset by the peer";
+    ConnAborted: "penstock_connections_closed_total" "reason" = "aborted", "Reset by us";
+    ConnTimedOut: "penstock_connections_closed_total" "reason" = "timeout", "The peer stopped answering: handshake, retransmission, persist or FIN-WAIT-2 deadline";
+    RstTx: "penstock_rst_sent_total" "" = "", "RSTs sent for segments without a connection";
+    TimeWaitEntered: "penstock_time_wait_total" "kind" = "entered", "TIME-WAIT entries made";
+    TimeWaitRecycled: "penstock_time_wait_total" "kind" = "recycled", "Oldest TIME-WAIT entries ended early because the table was full";
+    TimeWaitReused: "penstock_time_wait_total" "kind" = "reused", "TIME-WAIT entries ended by an acceptable new SYN (RFC 6191)";
+    TimeWaitAck: "penstock_time_wait_total" "kind" = "acked", "ACKs sent from TIME-WAIT";
+    TxStall: "penstock_tx_stalls_total" "" = "", "Connections put off because the transmit backlog was full";
+    // HTTP
+    HttpRequests: "penstock_http_requests_total" "" = "", "Request heads parsed";
+    Http1xx: "penstock_http_responses_total" "class" = "1xx", "Interim responses begun";
+    Http2xx: "penstock_http_responses_total" "class" = "2xx", "Responses begun";
+    Http3xx: "penstock_http_responses_total" "class" = "3xx", "Responses begun";
+    Http4xx: "penstock_http_responses_total" "class" = "4xx", "Responses begun";
+    Http5xx: "penstock_http_responses_total" "class" = "5xx", "Responses begun";
+    HttpMalformed: "penstock_http_rejected_total" "reason" = "malformed", "Answered 400 and closed: ambiguous or invalid framing or syntax";
+    HttpVersion: "penstock_http_rejected_total" "reason" = "version", "Answered 505 and closed: unsupported HTTP version";
+    HttpHeadTimeout: "penstock_http_rejected_total" "reason" = "head_timeout", "Answered 408: the head did not arrive in time";
+    HttpBodyTimeout: "penstock_http_rejected_total" "reason" = "body_timeout", "Answered 408: the body stopped arriving";
+    HttpBodyTooLarge: "penstock_http_rejected_total" "reason" = "body_too_large", "Answered 413: body over the limit";
+    HttpTargetTooLong: "penstock_http_rejected_total" "reason" = "target_too_long", "Answered 414: request line over the limit";
+    HttpHeadTooLarge: "penstock_http_rejected_total" "reason" = "head_too_large", "Answered 431: header section or field count over the limit";
+    HttpExpectation: "penstock_http_rejected_total" "reason" = "expectation", "Answered 417: unknown expectation";
+    HttpNotImplemented: "penstock_http_rejected_total" "reason" = "not_implemented", "Answered 501: transfer coding or method not implemented";
+    HttpHeadBuffers: "penstock_http_rejected_total" "reason" = "head_buffers", "Answered 503: every buffer for large heads is in use";
+    HttpIdleClosed: "penstock_http_closed_total" "reason" = "idle", "Keep-alive connections closed by the idle limit";
+    HttpRequestLimit: "penstock_http_closed_total" "reason" = "request_limit", "Connections closed after their last permitted request";
+    HttpWriteTimeout: "penstock_http_closed_total" "reason" = "write_timeout", "Connections aborted because the client stopped reading";
+}
+
+/// One worker's counters. Writing is the owner's alone; reading is anyone's.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Counters {
+    words: [AtomicU64; Counter::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters { words: [const { AtomicU64::new(0) }; Counter::ALL.len()] }
+    }
+}
+
+impl Counters {
+    /// Adds `n`. Only the owning worker may call it: concurrent writers lose counts.
+    #[inline]
+    pub fn add(&self, counter: Counter, n: u64) {
+        let word = &self.words[counter as usize];
+        word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// The present value.
+    pub fn read(&self, counter: Counter) -> u64 {
+        self.words[counter as usize].load(Relaxed)
+    }
+
+    /// The sum over every counter of one metric, such as all dropped frames.
+    pub fn read_metric(&self, name: &str) -> u64 {
+        Counter::ALL.iter().filter(|c| c.describe().0 == name).map(|c| self.read(*c)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_follow_prometheus_conventions_and_are_unique() {
+        let mut seen = HashSet::new();
+        for counter in Counter::ALL {
+            let (name, label, value, help) = counter.describe();
+            assert!(name.starts_with("penstock_") && name.ends_with("_total"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+            assert_eq!(label.is_empty(), value.is_empty(), "{name}");
+            assert!(!help.is_empty(), "{name}");
+            assert!(seen.insert((name, value)), "{name} {value} twice");
+        }
+    }
+
+    #[test]
+    fn counts_are_kept_apart() {
+        let counters = Counters::default();
+        counters.add(Counter::DropRunt, 2);
+        counters.inc(Counter::DropArp);
+        assert_eq!(counters.read(Counter::DropRunt), 2);
+        assert_eq!(counters.read(Counter::RxFrames), 0);
+        assert_eq!(counters.read_metric("penstock_dropped_frames_total"), 3);
+    }
+}
