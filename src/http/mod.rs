@@ -14,6 +14,7 @@
 
 pub mod body;
 pub mod head;
+mod lanes;
 pub mod reject;
 pub mod response;
 pub mod syntax;

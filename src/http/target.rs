@@ -4,6 +4,7 @@
 //! percent-encoded stays so, and dot segments stay where they are.
 
 use super::head::Method;
+use super::lanes::Skip;
 use super::reject::Reject;
 use super::syntax::{self, HOST, PATH, QUERY};
 
@@ -75,6 +76,7 @@ fn ipv6_literal(authority: &[u8]) -> Option<usize> {
 
 /// Takes the target off the start of `bytes`, which is the head after the method's space. Gives the target, the host it
 /// names, if it does, and its length; the byte after it is a space.
+#[inline(always)]
 pub(super) fn parse<'a>(bytes: &'a [u8], method: Method<'_>) -> Result<(Target<'a>, Option<Host<'a>>, usize), Reject> {
     if bytes.first() == Some(&b'/') && method != Method::Connect {
         let (path, query, len) = path_and_query(bytes)?;
@@ -131,7 +133,7 @@ fn after_scheme(target: &[u8]) -> Option<&[u8]> {
 }
 
 /// `path [ "?" query ]` up to a space: path, query, and the length of both.
-#[inline]
+#[inline(always)]
 fn path_and_query(bytes: &[u8]) -> Result<(&[u8], Option<&[u8]>, usize), Reject> {
     let path_len = run(bytes, PATH)?;
     match bytes.get(path_len) {
@@ -148,15 +150,16 @@ fn path_and_query(bytes: &[u8]) -> Result<(&[u8], Option<&[u8]>, usize), Reject>
 }
 
 /// As [`syntax::run`], with percent-encoded triplets.
-#[inline]
+#[inline(always)]
 fn run(bytes: &[u8], class: syntax::Class) -> Result<usize, Reject> {
-    let mut len = syntax::run(bytes, class);
+    let mut len = syntax::long_run(bytes, class, Skip::Path);
     while bytes.get(len) == Some(&b'%') {
         match bytes.get(len + 1..len + 3) {
-            Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => len += 3,
+            Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+                len += 3 + syntax::long_run(&bytes[len + 3..], class, Skip::Path);
+            }
             _ => return Err(Reject::TargetEscape),
         }
-        len += syntax::run(&bytes[len..], class);
     }
     Ok(len)
 }

@@ -75,12 +75,14 @@ impl<'a> Facts<'a> {
     /// RFC 9110, 7.6.1: a list of options; those not known here name fields, which an end point has no need to remove.
     #[inline]
     fn connection(&mut self, value: &[u8]) {
+        // The value that most requests have needs no splitting.
+        if syntax::fold_eq(value, b"keep-alive") {
+            self.keep_alive = true;
+            return;
+        }
         for option in syntax::list(value) {
-            match option.len() {
-                5 if syntax::fold_eq(option, b"close") => self.close = true,
-                10 if syntax::fold_eq(option, b"keep-alive") => self.keep_alive = true,
-                _ => {}
-            }
+            self.close |= syntax::fold_eq(option, b"close");
+            self.keep_alive |= syntax::fold_eq(option, b"keep-alive");
         }
     }
 

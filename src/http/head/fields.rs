@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 
 use super::facts::Facts;
 use crate::config::HttpLimits;
+use crate::http::lanes::Skip;
 use crate::http::reject::Reject;
 use crate::http::syntax::{self, TCHAR, VALUE};
 use crate::limits::{HEAD_SIZE_MAX, HEADER_COUNT_MAX};
@@ -77,82 +78,50 @@ impl FieldTable {
     }
 
     /// Parses the field lines of `head` from `at` to the empty line that ends it.
-    #[inline]
-    pub(super) fn parse<'a>(
-        &mut self,
-        head: &'a [u8],
-        mut at: usize,
-        limits: &HttpLimits,
-    ) -> Result<Facts<'a>, Reject> {
+    #[inline(always)]
+    pub(super) fn parse<'a>(&mut self, head: &'a [u8], at: usize, limits: &HttpLimits) -> Result<Facts<'a>, Reject> {
         let mut facts = Facts::default();
+        let count_max = limits.header_count.min(HEADER_COUNT_MAX);
+        let mut line = &head[at..];
         self.spans.clear();
         loop {
-            let line = head.get(at..).unwrap_or_default();
-            let name_len = syntax::run(line, TCHAR);
-            if name_len == 0 || line.get(name_len) != Some(&b':') {
-                if line == b"\r\n" {
-                    return Ok(facts);
-                }
-                return Err(bad_name(line, name_len, self.spans.is_empty()));
+            let name_len = syntax::long_run(line, TCHAR, Skip::Name);
+            let (name, rest) = line.split_at(name_len);
+            let [b':', rest @ ..] = rest else {
+                return if line == b"\r\n" { Ok(facts) } else { Err(bad_name(line, name_len, self.spans.is_empty())) };
+            };
+            if name.is_empty() {
+                return Err(Reject::FieldName);
             }
-            let (value_at, value_len, line_len) = value(line, name_len + 1)?;
-            if self.spans.len() >= limits.header_count.min(HEADER_COUNT_MAX) {
+            let (from_value, value, next) = value(rest)?;
+            if self.spans.len() >= count_max {
                 return Err(Reject::TooManyFields);
             }
             self.spans.push(Span {
-                name_at: at as u16,
+                name_at: (head.len() - line.len()) as u16,
                 name_len: name_len as u16,
-                value_at: (at + value_at) as u16,
-                value_len: value_len as u16,
+                value_at: (head.len() - from_value.len()) as u16,
+                value_len: value.len() as u16,
             });
-            facts.note(&line[..name_len], &line[value_at..value_at + value_len])?;
-            at += line_len;
+            facts.note(name, value)?;
+            line = next;
         }
     }
 }
 
-/// The value after the colon: where it starts, its length without white space around it, and the line's length.
-#[inline]
-fn value(line: &[u8], colon_end: usize) -> Result<(usize, usize, usize), Reject> {
-    let mut start = colon_end;
-    while line.get(start).is_some_and(|b| syntax::is_ows(*b)) {
-        start += 1;
+/// What follows a colon: all of it from the value's first byte on, the value without white space around it, and what
+/// follows the line.
+#[inline(always)]
+fn value(mut rest: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reject> {
+    while let [b' ' | b'\t', after @ ..] = rest {
+        rest = after;
     }
-    let end = start + text_len(&line[start..]);
-    if line.get(end..end + 2) != Some(b"\r\n") {
-        return Err(bad_value(&line[end..]));
+    let (mut value, after) = rest.split_at(syntax::long_run(rest, VALUE, Skip::Text));
+    let [b'\r', b'\n', next @ ..] = after else { return Err(bad_value(after)) };
+    while let [before @ .., b' ' | b'\t'] = value {
+        value = before;
     }
-    let mut trimmed = end;
-    while trimmed > start && syntax::is_ows(line[trimmed - 1]) {
-        trimmed -= 1;
-    }
-    Ok((start, trimmed - start, end + 2))
-}
-
-/// How many bytes at the start may stand in a field value. Eight at a time: a byte of `stop` is non-zero from the first
-/// one that is below SP or DEL on, and the bytes before it are exact.
-#[inline]
-fn text_len(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = ONES << 7;
-    let mut len = 0;
-    while let Some(chunk) = bytes.get(len..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let not_delete = word ^ (ONES * 0x7f);
-        let delete = not_delete.wrapping_sub(ONES) & !not_delete;
-        let stop = (below_space | delete) & TOPS;
-        if stop == 0 {
-            len += 8;
-            continue;
-        }
-        len += stop.trailing_zeros() as usize / 8;
-        if bytes[len] != b'\t' {
-            return len;
-        }
-        len += 1;
-    }
-    len + syntax::run(&bytes[len..], VALUE)
+    Ok((rest, value, next))
 }
 
 #[cold]

@@ -24,7 +24,7 @@ pub(super) struct RequestLine<'a> {
 const VERSION_LEN: usize = 10;
 
 /// Parses the line at the start of `head`. A line over the limit is 414 whatever else is wrong with it.
-#[inline]
+#[inline(always)]
 pub(super) fn parse<'a>(head: &'a [u8], limits: &HttpLimits) -> Result<RequestLine<'a>, Reject> {
     let line =
         parts(head).map_err(|reject| if too_long(head, limits) { Reject::RequestLineTooLong } else { reject })?;
@@ -48,7 +48,7 @@ fn too_long(head: &[u8], limits: &HttpLimits) -> bool {
     memchr::memchr(b'\n', head).is_none_or(|end| end > limits.request_line + 1)
 }
 
-#[inline]
+#[inline(always)]
 fn parts(head: &[u8]) -> Result<RequestLine<'_>, Reject> {
     let (method, rest) = method(head)?;
     let (target, host, target_len) = target::parse(rest, method)?;
@@ -62,7 +62,7 @@ fn parts(head: &[u8]) -> Result<RequestLine<'_>, Reject> {
 }
 
 /// The method, and what follows its space.
-#[inline]
+#[inline(always)]
 fn method(line: &[u8]) -> Result<(Method<'_>, &[u8]), Reject> {
     if let Some(rest) = line.strip_prefix(b"GET ") {
         return Ok((Method::Get, rest));

@@ -6,6 +6,7 @@
 use core::ops::Range;
 
 use crate::config::HttpLimits;
+use crate::http::lanes;
 use crate::http::reject::Reject;
 use crate::http::syntax::{self, TCHAR, VALUE};
 
@@ -62,20 +63,17 @@ fn skip_empty_lines(buf: &[u8], state: &mut Scan) -> Result<(), Reject> {
     }
 }
 
-/// The length of `window` up to and with the first CRLF CRLF that ends at `looked` or later. Steps over four bytes at a
-/// time where neither CR nor LF stands.
+/// The length of `window` up to and with the first CRLF CRLF that ends at `looked` or later.
 #[inline]
 fn find_end(window: &[u8], looked: usize) -> Option<usize> {
-    let mut last = looked.max(3);
-    while let Some(byte) = window.get(last) {
-        last += match byte {
-            b'\n' if window[last - 3..last] == *b"\r\n\r" => return Some(last + 1),
-            b'\n' => 2,
-            b'\r' => 1,
-            _ => 4,
-        };
+    let mut from = looked.saturating_sub(2);
+    loop {
+        let lf = from + lanes::find_lf_cr(window.get(from..)?)?;
+        if lf > 0 && window[lf - 1] == b'\r' && window.get(lf + 2) == Some(&b'\n') {
+            return Some(lf + 3);
+        }
+        from = lf + 1;
     }
-    None
 }
 
 impl Scan {
