@@ -1,1 +1,3 @@
 //! The gateway program: routes requests to answers.
+
+pub mod routes;
