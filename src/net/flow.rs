@@ -136,7 +136,7 @@ const fn bucket_count(capacity: usize) -> usize {
 
 /// Spreads 32 bits evenly over `0..n` by their upper bits (Lemire, "Fast random integer generation in an interval").
 #[inline(always)]
-fn reduce(bits: u32, n: usize) -> usize {
+pub(super) fn reduce(bits: u32, n: usize) -> usize {
     ((u64::from(bits) * n as u64) >> 32) as usize
 }
 
