@@ -1,5 +1,5 @@
-//! The house rules as a test: layer edges, where `unsafe`, FFI and smoltcp may stand, sizes, clocks, output, and documents
-//! that tell the truth about paths.
+//! The house rules as a test: layer edges, where `unsafe`, FFI and smoltcp may stand, sizes, clocks, output, dependencies, and
+//! documents that name what exists.
 //!
 //! Owns the rules as data and one function for each. Refuses to parse Rust: `tidy/scan.rs` tells code from comments, and that
 //! is enough. A violation reads `file:line: rule: what to do`.
@@ -53,7 +53,7 @@ const CLOCKS_IN: &[&str] = &["benches/", "src/cli", "src/control", "src/dpdk", "
 /// Files that may write to the terminal, as all tests may to say what they skip.
 const OUTPUT_IN: &[&str] = &["benches/", "src/cli", "src/control", "src/main", "src/runtime", "tests/"];
 
-/// Code whose presence is a violation outside the files listed: rule, words, where it is fine, what to do.
+/// What reads a clock, what writes to the terminal, and what says that something is missing.
 const CLOCK_WORDS: &[&str] =
     &["Instant::now", "SystemTime::now", "clock_gettime", "gettimeofday", "_rdtsc", "__rdtscp"];
 const OUTPUT_WORDS: &[&str] = &["println!", "eprintln!", "print!", "eprint!"];
@@ -194,8 +194,9 @@ fn smoltcp(source: &Source, report: &mut Report) {
     for (at, part) in source.paths("smoltcp") {
         let test = source.is_test(at);
         let wire = within(path, SMOLTCP_WIRE_IN) || (test && within(path, &["src/net"]));
-        let any = within(path, SMOLTCP_IN) || (test && within(path, &["src/mem"]));
-        if !any && !(wire && part == "wire") {
+        let all = within(path, SMOLTCP_IN) || (test && within(path, &["src/mem"]));
+        let allowed = all || (wire && part == "wire");
+        if !allowed {
             let what = format!(
                 "`smoltcp::{part}` may not be named here: sockets live in src/net/tcb.rs, wire formats in link"
             );
@@ -366,6 +367,20 @@ fn tracked_texts() -> Option<Vec<(String, String)>> {
     Some(names.filter_map(|n| Some((n.to_string(), std::fs::read_to_string(root().join(n)).ok()?))).collect())
 }
 
+/// The crates a manifest depends on, in any of its sections.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut section = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]") && line.starts_with(|c: char| c.is_ascii_lowercase()) {
+            names.extend(line.split([' ', '=', '.']).next().map(str::to_string));
+        }
+    }
+    names
+}
+
 fn assert_none(violations: &[String]) {
     assert!(violations.is_empty(), "{} violations\n{}\n", violations.len(), violations.join("\n"));
 }
@@ -404,6 +419,24 @@ fn documents_name_what_exists() {
     let documents = texts.iter().filter(|(path, _)| path.ends_with(".md"));
     let mut found: Vec<String> = documents.flat_map(|(path, text)| dead_references(path, text, &exists)).collect();
     found.extend(texts.iter().flat_map(|(path, text)| machine_paths(path, text)));
+    assert_none(&found);
+}
+
+#[test]
+fn dependencies_are_used_and_explained() {
+    let (own, sources, decisions) = (read("Cargo.toml"), sources(), read("docs/decisions.md"));
+    let mut found = Vec::new();
+    for name in dependencies(&own) {
+        let ident = name.replace('-', "_");
+        if !sources.iter().any(|source| source.words(&ident).next().is_some()) {
+            found.push(format!("Cargo.toml: dependency: nothing uses `{name}`: remove it"));
+        }
+    }
+    for name in dependencies(&own).into_iter().chain(dependencies(&read("dpdk-sys/Cargo.toml"))) {
+        if !decisions.contains(&format!("`{name}`")) {
+            found.push(format!("docs/decisions.md: dependency: say why `{name}` was chosen"));
+        }
+    }
     assert_none(&found);
 }
 

@@ -136,6 +136,13 @@ fn documents_are_checked() {
 }
 
 #[test]
+fn dependencies_are_read_from_a_manifest() {
+    let manifest =
+        "[package]\nname = \"x\"\n[dependencies]\n# no\na-b = \"1\"\nc.workspace = true\n[dev-dependencies]\nd={ }\n";
+    assert_eq!(dependencies(manifest), ["a-b", "c", "d"]);
+}
+
+#[test]
 fn test_modules_in_files_of_their_own_are_found() {
     assert_eq!(child("src/net/flow.rs", "tests"), "src/net/flow/tests");
     assert_eq!(child("src/net/mod.rs", "tests"), "src/net/tests");
