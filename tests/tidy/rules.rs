@@ -95,6 +95,8 @@ fn clocks_output_and_unfinished_work_are_found() {
         ("src/net/timer.rs", "fn f() { println!(\"x\"); }", &["output"]),
         ("src/net/timer.rs", "#[cfg(test)]\nmod tests { fn f() { eprintln!(\"skipped\"); } }", &[]),
         ("src/cli.rs", "fn f() { eprintln!(\"x\"); }", &[]),
+        ("src/dpdk/log.rs", "fn f() { eprintln!(\"x\"); }", &[]),
+        ("src/dpdk/eal.rs", "fn f() { eprintln!(\"x\"); }", &["output"]),
         ("src/net/timer.rs", "fn f() { todo!() }", &["unfinished"]),
         ("src/cli.rs", "fn f() { dbg!(1); }", &["unfinished"]),
         ("src/net/timer.rs", &mark, &["unfinished"]),
