@@ -1,1 +1,3 @@
 //! The control side: configuration loading, signals. Never on a worker core.
+
+pub mod load;
