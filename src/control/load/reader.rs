@@ -121,12 +121,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The index of the chosen string among the key's choices.
-    pub(super) fn choice(&self, name: &str) -> Option<usize> {
+    /// One of the key's choices.
+    pub(super) fn choice(&self, name: &str) -> Option<&'static str> {
         let (key, _) = self.get(name)?;
         let text = self.text(name)?;
         let Kind::Choice(choices) = key.kind else { return None };
-        let found = choices.iter().position(|choice| choice == text.get_ref());
+        let found = choices.iter().copied().find(|choice| choice == text.get_ref());
         if found.is_none() {
             let what = format!("`{name}` cannot be {:?}", text.get_ref());
             self.report.add(text.span(), what, format!("write one of: \"{}\"", choices.join("\", \"")));
@@ -145,7 +145,8 @@ impl<'a> Section<'a> {
             _ if schema.name.starts_with('[') => format!("write {} on a line of its own, its keys below", schema.name),
             _ => format!("write {name} = {{ {} = {} }}", schema.keys[0].name, example(&schema.keys[0])),
         };
-        self.report.add(value.span(), wrong_type(name, "a section", value), fix);
+        let expected = if schema.name.starts_with('[') { "a section" } else { "a table" };
+        self.report.add(value.span(), wrong_type(name, expected, value), fix);
         None
     }
 

@@ -37,7 +37,8 @@ impl<'a> Report<'a> {
 
     /// Something wrong at `span`.
     pub(super) fn add(&self, span: Span, what: impl Into<String>, fix: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem { span: Some(span), what: what.into(), fix: fix.into() });
+        let fix = fix.into().split('\n').map(|line| line.chars().map(printable).collect()).collect::<Vec<String>>();
+        self.problems.borrow_mut().push(Problem { span: Some(span), what: what.into(), fix: fix.join("\n") });
     }
 
     /// Something the file lacks as a whole.
@@ -72,9 +73,10 @@ impl<'a> Report<'a> {
     }
 
     fn show(&self, problem: &Problem) -> String {
-        let Some(span) = &problem.span else { return format!("{}: {}", self.name, problem.what) };
+        let what: String = problem.what.chars().map(printable).collect();
+        let Some(span) = &problem.span else { return format!("{}: {what}", self.name) };
         let (line, column) = self.position(span.start);
-        let mut text = format!("{}:{line}:{column}: {}", self.name, problem.what);
+        let mut text = format!("{}:{line}:{column}: {what}", self.name);
         let full = self.text.split('\n').nth(line - 1).unwrap_or("").trim_end();
         let width = self.text.get(span.clone()).map_or(1, |t| t.split('\n').next().unwrap_or("").chars().count());
         // A window around the position, so that a very long line stays readable.

@@ -39,9 +39,12 @@ pub(super) fn routes(root: &Section, base_dir: &Path) -> Vec<Route> {
     routes
 }
 
-/// Which methods of a host and path have a route, and where it is.
+/// Host, whether the path is exact, and path.
+type Place = (Option<String>, bool, String);
+
+/// Which methods of a place have a route, and where it is.
 #[derive(Default)]
-struct Taken(HashMap<(Option<String>, bool, String), Vec<(Vec<String>, Span)>>);
+struct Taken(HashMap<Place, Vec<(Vec<String>, Span)>>);
 
 impl Taken {
     fn claim(&mut self, report: &Report, route: &Route, span: &Span) {

@@ -5,16 +5,17 @@ use super::units;
 use crate::config::{HttpLimits, Hugepages, TcpConfig, WorkersConfig};
 
 pub(super) fn workers(section: &Section) -> WorkersConfig {
-    let mut workers = WorkersConfig::default();
-    workers.count = section.integer("count").map(|n| n.into_inner() as u16);
-    if let Some(connections) = section.integer("connections") {
-        workers.connections = connections.into_inner() as u32;
+    let default = WorkersConfig::default();
+    WorkersConfig {
+        count: section.integer("count").map(|n| n.into_inner() as u16),
+        connections: section.integer("connections").map_or(default.connections, |n| n.into_inner() as u32),
+        hugepages: match section.choice("hugepages") {
+            Some("auto") => Hugepages::Auto,
+            Some("require") => Hugepages::Require,
+            Some("off") => Hugepages::Off,
+            _ => default.hugepages,
+        },
     }
-    if let Some(choice) = section.choice("hugepages") {
-        // In the order of the schema's choices.
-        workers.hugepages = [Hugepages::Auto, Hugepages::Require, Hugepages::Off][choice];
-    }
-    workers
 }
 
 pub(super) fn http(section: &Section) -> HttpLimits {

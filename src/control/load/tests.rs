@@ -174,6 +174,8 @@ fn several_problems_are_shown_in_file_order() {
 
 #[test]
 fn long_and_hostile_lines_are_shown_safely() {
+    let escape = message(&format!("{MINIMAL}\n\"\\u001b[31m\" = 1\n"));
+    assert!(!escape.contains('\u{1b}') && escape.contains("unknown key `\u{fffd}[31m`"), "{escape}");
     let text = format!("{}\n[http]\nbody_size = \"\u{9b}{}\" # é\n", MINIMAL, "x".repeat(500));
     let message = message(&text);
     assert!(message.contains("body_size = \"\u{fffd}xxx") && message.contains(" | "), "{message}");
@@ -208,7 +210,8 @@ fn rows(schema: &Schema) -> Vec<String> {
             }
             Kind::Duration(min, max) => ("duration", format!("{} to {}", ms(*min), ms(*max))),
             Kind::Choice(choices) => ("string", words(choices)),
-            Kind::Table(_) => ("section", String::new()),
+            Kind::Table(schema) if schema.name.starts_with('[') => ("section", String::new()),
+            Kind::Table(_) => ("table", String::new()),
             Kind::Tables(_) => ("section, repeated", String::new()),
             Kind::Fields => ("table", String::new()),
         };
@@ -239,6 +242,16 @@ fn the_documentation_has_every_key_as_the_program_reads_it() {
     for schema in all {
         let table = rows(schema).join("\n");
         assert!(doc.contains(&table), "docs/configuration.md must have this table of {}:\n{table}", schema.name);
+    }
+}
+
+#[test]
+fn examples_in_the_documentation_load() {
+    let doc = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    let examples: Vec<&str> = doc.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        load(example).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
 

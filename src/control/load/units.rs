@@ -77,7 +77,7 @@ fn names(units: &[(&str, u64)]) -> String {
 }
 
 fn show(units: &[(&str, u64)], value: u64) -> String {
-    let fits = |(_, factor): &&(&str, u64)| value >= *factor && value % factor == 0;
+    let fits = |(_, factor): &&(&str, u64)| value >= *factor && value.is_multiple_of(*factor);
     match units.iter().rev().find(fits) {
         Some((name, factor)) => format!("{}{name}", value / factor),
         None => format!("{value}{}", units[0].0),

@@ -198,7 +198,7 @@ const ROUTES: &[Mistake] = &[
         "method",
     ),
     mistake(RESPOND, "", "7:1", "[[route]] has no `respond`", "respond = {"),
-    mistake(RESPOND, "respond = \"hello\"", "9:11", "must be a section, not a string", "respond = { status = 200 }"),
+    mistake(RESPOND, "respond = \"hello\"", "9:11", "must be a table, not a string", "respond = { status = 200 }"),
     mistake(RESPOND, "respond = { status = 101 }", "9:22", "out of range", "from 200 to 599"),
     mistake(RESPOND, "respond = { status = 204, body = \"x\" }", "9:34", "status 204 has no content", "status 200"),
     mistake(
