@@ -108,7 +108,7 @@ fn split(mut arguments: Vec<OsString>) -> Result<(Option<Vec<String>>, Vec<OsStr
 fn usage(error: &clap::Error) -> Result<(), Failure> {
     let text = error.render().to_string();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&text),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&format!("{}\n", text.trim_end())),
         _ => {
             let text = text.trim_end();
             let text = text.strip_prefix("error: ").unwrap_or(text);

@@ -12,6 +12,9 @@ use super::report::{Report, Span};
 use super::schema::{Key, Kind, Schema};
 use super::units;
 
+/// The longest unknown key for which a known one is suggested, in bytes.
+const SUGGESTED_NAME_MAX: usize = 64;
+
 /// A section of the file, or one that the file leaves out.
 pub(super) struct Section<'a> {
     pub(super) report: &'a Report<'a>,
@@ -277,7 +280,9 @@ fn report_unknown(report: &Report, schema: &Schema, key: &Spanned<DeString>) -> 
     let name = key.get_ref();
     let known = || schema.keys.iter().map(|key| key.name);
     let distance = |known: &&str| strsim::damerau_levenshtein(known, &name.to_lowercase().replace('-', "_"));
-    let nearest = known().min_by_key(distance).filter(|known| distance(known) <= 1.max(known.len() / 3));
+    // The comparison takes time and memory in proportion to the name.
+    let nearest = known().filter(|_| name.len() <= SUGGESTED_NAME_MAX).min_by_key(distance);
+    let nearest = nearest.filter(|known| distance(known) <= 1.max(known.len() / 3));
     let known = known().collect::<Vec<_>>().join(", ");
     let fix = match nearest {
         Some(nearest) => format!("did you mean `{nearest}`? Known keys: {known}"),

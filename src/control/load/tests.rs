@@ -48,47 +48,46 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(route.respond.headers, [("Content-Type".into(), "text/plain; charset=utf-8".into())]);
 }
 
+const EVERY_KEY: &str = r#"
+port = { device = "0000:01:00.0", address = ["10.7.0.2/24", "fd00:7::2/64"], gateway = ["10.7.0.1", "fe80::1"], vlan = 7, mtu = 1400 }
+listener = [{ port = 80 }, { port = 8080, address = "fd00:7::2" }]
+[workers]
+count = 3
+connections = 100
+hugepages = "off"
+[http]
+request_line = "1KiB"
+head_size = 2_048
+header_count = 5
+body_size = "0B"
+head_timeout = "1s"
+body_timeout = "2s"
+idle_timeout = "3m"
+write_timeout = "400ms"
+requests_per_connection = 6
+[tcp]
+rx_ring = "2KiB"
+tx_ring = "32KiB"
+half_open = 9
+handshake_timeout = "5s"
+fin_timeout = "6s"
+time_wait = "7s"
+time_wait_entries = 80
+[[route]]
+host = "Example.COM."
+exact = "/a/"
+method = ["GET", "BREW"]
+respond = { status = 404, body = "x", headers = { content-type = "a/b", Set-Cookie = ["a=1", "b=2"] } }
+[[route]]
+path = "/b/"
+method = "PUT"
+[route.respond]
+status = 204
+"#;
+
 #[test]
 fn every_key_is_read() {
-    let config = load(
-        r#"
-        port = { device = "0000:01:00.0", address = ["10.7.0.2/24", "fd00:7::2/64"], gateway = ["10.7.0.1", "fe80::1"], vlan = 7, mtu = 1400 }
-        listener = [{ port = 80 }, { port = 8080, address = "fd00:7::2" }]
-        [workers]
-        count = 3
-        connections = 100
-        hugepages = "off"
-        [http]
-        request_line = "1KiB"
-        head_size = 2_048
-        header_count = 5
-        body_size = "0B"
-        head_timeout = "1s"
-        body_timeout = "2s"
-        idle_timeout = "3m"
-        write_timeout = "400ms"
-        requests_per_connection = 6
-        [tcp]
-        rx_ring = "2KiB"
-        tx_ring = "32KiB"
-        half_open = 9
-        handshake_timeout = "5s"
-        fin_timeout = "6s"
-        time_wait = "7s"
-        time_wait_entries = 80
-        [[route]]
-        host = "Example.COM."
-        exact = "/a/"
-        method = ["GET", "BREW"]
-        respond = { status = 404, body = "x", headers = { content-type = "a/b", Set-Cookie = ["a=1", "b=2"] } }
-        [[route]]
-        path = "/b/"
-        method = "PUT"
-        [route.respond]
-        status = 204
-        "#,
-    )
-    .unwrap();
+    let config = load(EVERY_KEY).unwrap();
     assert_eq!(config.port.device.as_deref(), Some("0000:01:00.0"));
     assert_eq!((config.port.vlan, config.port.mtu, config.port.gateways.len()), (Some(7), Some(1400), 2));
     assert_eq!(config.listeners[1], Listener { address: Some("fd00:7::2".parse().unwrap()), port: 8080 });
@@ -305,6 +304,35 @@ fn deep_nesting_is_refused_without_exhausting_the_stack() {
     }
     let tables = "{ a = ".repeat(10_000);
     assert!(load(&format!("port = {tables}")).is_err());
+}
+
+#[test]
+fn more_than_the_limits_is_refused() {
+    let list = |n: usize, item: &dyn Fn(usize) -> String| (0..n).map(item).collect::<Vec<_>>().join(", ");
+    let address = |n| format!("\"10.7.0.{}/24\"", n + 1);
+    let with_addresses = |n| MINIMAL.replace("\"10.7.0.2/24\"", &format!("[{}]", list(n, &address)));
+    let listeners = |n| format!("{MINIMAL}{}", "[[listener]]\nport = PORT\n".repeat(n - 1));
+    let listeners =
+        |n: usize| (0..n - 1).fold(listeners(n), |text, i| text.replacen("PORT", &(i + 100).to_string(), 1));
+    let methods = |n| MINIMAL.replace("path =", &format!("method = [{}]\npath =", list(n, &|i| format!("\"M{i}\""))));
+    let fields =
+        |n| MINIMAL.replace("body =", &format!("headers = {{ A = [{}] }}, body =", list(n, &|_| "\"b\"".into())));
+    let route = |i| format!("[[route]]\npath = \"/{i}\"\nrespond = {{}}\n");
+    let routes = |n: usize| format!("{MINIMAL}{}", (1..n).map(route).collect::<String>());
+    let path = |n: usize| MINIMAL.replace("\"/\"", &format!("\"/{}\"", "a".repeat(n - 1)));
+    type Text<'a> = &'a dyn Fn(usize) -> String;
+    let cases: [(&str, usize, Text); 6] = [
+        ("too many addresses", 16, &with_addresses),
+        ("too many listeners", 16, &listeners),
+        ("too many methods", 16, &methods),
+        ("33 header fields", 32, &fields),
+        ("too many routes", 4096, &routes),
+        ("the path is too long", 1024, &path),
+    ];
+    for (what, max, text) in cases {
+        load(&text(max)).unwrap_or_else(|failure| panic!("{what}: {failure}"));
+        assert!(message(&text(max + 1)).contains(what), "{what}");
+    }
 }
 
 #[test]
