@@ -99,7 +99,7 @@ impl Node {
     fn insert(&mut self, route: &Route, index: usize) {
         let (path, exact) = match &route.path {
             PathMatch::Exact(path) => (path.as_str(), true),
-            PathMatch::Prefix(path) => (path.strip_suffix('/').unwrap_or(path), false),
+            PathMatch::Prefix(path) => (path.trim_end_matches('/'), false),
         };
         let mut node = self;
         // The prefix "/" has no segments; the exact path "/" has one, which is empty.

@@ -156,6 +156,44 @@ fn ambiguous_paths_are_refused() {
     }
 }
 
+/// A route's index, or -1 for a method that is not allowed, -2 for nothing found.
+fn index(found: Match) -> i64 {
+    match found {
+        Match::Route(index) => index as i64,
+        Match::MethodNotAllowed { .. } => -1,
+        Match::NotFound => -2,
+        Match::BadPath => -3,
+    }
+}
+
+/// The rules, applied to every line in turn: no tree, no search.
+fn oracle(lines: &[&str], host: &str, method: &str, path: &str) -> i64 {
+    // Repeated slashes are one.
+    let merged = |path: &str| (0..4).fold(path.to_string(), |path, _| path.replace("//", "/"));
+    let path = merged(path);
+    let rank = |line: &str| -> Option<(bool, bool, usize)> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let host_matches = words[0] == "*" || words[0] == host;
+        let (pattern, exact) = match words[2].strip_suffix('*') {
+            Some(prefix) => (merged(prefix), false),
+            None => (merged(words[2]), true),
+        };
+        let prefix = pattern.trim_end_matches('/');
+        let below = path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let matches = if exact { pattern == path } else { below };
+        (host_matches && matches).then_some((words[0] != "*", exact, if exact { 0 } else { prefix.len() }))
+    };
+    let Some(best) = lines.iter().filter_map(|line| rank(line)).max() else { return -2 };
+    let methods = |line: &str| line.split(' ').nth(1).unwrap_or("").to_string();
+    let with = |wanted: &str| {
+        let position = lines
+            .iter()
+            .position(|line| rank(line) == Some(best) && methods(line).split(',').any(|method| method == wanted));
+        position.map(|index| index as i64)
+    };
+    with(method).or_else(|| with("GET").filter(|_| method == "HEAD")).or_else(|| with("*")).unwrap_or(-1)
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_answered(host: Vec<u8>, method: Vec<u8>, path: Vec<u8>) {
@@ -164,6 +202,16 @@ proptest! {
         let slash: Vec<u8> = [b"/".as_slice(), &path].concat();
         let found = table.find(&host, &method, &slash);
         prop_assert!(matches!(found, Match::Route(0) | Match::BadPath), "{:?}", found);
+    }
+
+    #[test]
+    fn find_agrees_with_the_rules_read_one_by_one(
+        lines in proptest::collection::vec("[*ab] (\\*|GET|PUT|HEAD|GET,PUT) (/[ab]?){1,3}\\*?", 0..8),
+        host in "[abc]", method in "GET|PUT|HEAD", path in "(/[ab]?){1,4}",
+    ) {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        prop_assert_eq!(index(routes(&lines).find(host.as_bytes(), method.as_bytes(), path.as_bytes())),
+            oracle(&lines, &host, &method, &path));
     }
 
     #[test]
