@@ -62,7 +62,7 @@ fn hello() -> Prepared {
 }
 
 fn run_case(case: &str, count: usize) {
-    let (limits, mut table) = (HttpLimits::default(), FieldTable::new());
+    let (limits, mut table) = (HttpLimits::default(), FieldTable::default());
     let (prepared, mut dates, mut out) = (hello(), DateCache::default(), [0; 4096]);
     for _ in 0..count {
         black_box(match case {
@@ -84,7 +84,7 @@ fn criterion_benches() {
     for (name, input) in [("short", SHORT), ("browser", BROWSER)] {
         let mut group = criterion.benchmark_group(format!("http_parser/{name}"));
         group.throughput(Throughput::Bytes(input.len() as u64));
-        let mut table = FieldTable::new();
+        let mut table = FieldTable::default();
         group.bench_function("scan_and_parse", |b| b.iter(|| scan_and_parse(input, &mut table, &limits)));
         group.bench_function("scan", |b| b.iter(|| scan_only(input, &limits)));
         group.bench_function("httparse", |b| b.iter(|| httparse_only(input)));

@@ -15,6 +15,8 @@ pub(super) enum Skip {
 }
 
 const LANES: usize = 8;
+/// Pairs of bytes looked at together.
+const PAIRS: usize = 2 * LANES;
 /// One in each lane.
 const ONES: u64 = 0x0101_0101_0101_0101;
 /// The top bit of each lane: where verdicts stand.
@@ -50,7 +52,7 @@ fn first_lane(lanes: u64) -> usize {
     lanes.trailing_zeros() as usize / 8
 }
 
-/// The number of bytes at the start of `bytes` before the first one that `skip` stops at, or before one of the last seven.
+/// The number of bytes at the start of `bytes` before the first one that `skip` stops at; 0 if there are fewer than eight.
 #[inline(always)]
 pub(super) fn skip(bytes: &[u8], skip: Skip) -> usize {
     let mut rest = bytes;
@@ -61,29 +63,42 @@ pub(super) fn skip(bytes: &[u8], skip: Skip) -> usize {
         }
         rest = after;
     }
-    bytes.len() - rest.len()
+    // What comes before the last few bytes was passed over already: look at the last eight.
+    let Some(chunk) = bytes.last_chunk::<LANES>() else { return 0 };
+    let stops = stops(u64::from_le_bytes(*chunk), skip);
+    if stops == 0 { bytes.len() } else { bytes.len() - LANES + first_lane(stops) }
 }
 
 /// The position of the first LF CR: the one pair in a head that ends it.
 #[inline(always)]
 pub(super) fn find_lf_cr(bytes: &[u8]) -> Option<usize> {
-    const PAIRS: usize = 2 * LANES;
     let mut rest = bytes;
     while let Some(chunk) = rest.first_chunk::<{ PAIRS + 1 }>() {
-        let (low, high) = (lf_cr(chunk, 0), lf_cr(chunk, LANES));
-        if low | high != 0 {
-            let lane = if low != 0 { first_lane(low) } else { LANES + first_lane(high) };
+        if let Some(lane) = first_lf_cr(chunk) {
             return Some(bytes.len() - rest.len() + lane);
         }
         rest = &rest[PAIRS..];
     }
-    let tail = rest.windows(2).position(|pair| pair == b"\n\r")?;
-    Some(bytes.len() - rest.len() + tail)
+    // There is none before the last few bytes: look at as many as make a chunk.
+    match bytes.last_chunk::<{ PAIRS + 1 }>() {
+        Some(chunk) => first_lf_cr(chunk).map(|lane| bytes.len() - PAIRS - 1 + lane),
+        None => bytes.windows(2).position(|pair| pair == b"\n\r"),
+    }
+}
+
+#[inline(always)]
+fn first_lf_cr(chunk: &[u8; PAIRS + 1]) -> Option<usize> {
+    let (low, high) = (lf_cr(chunk, 0), lf_cr(chunk, LANES));
+    match (low, high) {
+        _ if low | high == 0 => None,
+        (0, _) => Some(LANES + first_lane(high)),
+        _ => Some(first_lane(low)),
+    }
 }
 
 /// The lanes from `at` that hold LF and are followed by CR; exact up to the first.
 #[inline(always)]
-fn lf_cr(chunk: &[u8; 2 * LANES + 1], at: usize) -> u64 {
+fn lf_cr(chunk: &[u8; PAIRS + 1], at: usize) -> u64 {
     let word = |at| chunk[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
     let differ = (word(at) ^ (ONES * u64::from(b'\n'))) | (word(at + 1) ^ (ONES * u64::from(b'\r')));
     differ.wrapping_sub(ONES) & !differ & TOPS

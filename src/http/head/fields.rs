@@ -3,8 +3,6 @@
 //! Owns the table of fields and the framing facts gathered on the way. Refuses leniency: no folding, no space before the
 //! colon, no bare CR or LF, no control bytes.
 
-use arrayvec::ArrayVec;
-
 use super::facts::Facts;
 use crate::config::HttpLimits;
 use crate::http::lanes::Skip;
@@ -13,7 +11,7 @@ use crate::http::syntax::{self, TCHAR, VALUE};
 use crate::limits::{HEAD_SIZE_MAX, HEADER_COUNT_MAX};
 
 /// Where one field stands in its head, in bytes.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, Debug, Default)]
 struct Span {
     name_at: u16,
     name_len: u16,
@@ -25,9 +23,17 @@ struct Span {
 const _: () = assert!(HEAD_SIZE_MAX - 1 <= u16::MAX as usize);
 
 /// Room for the positions of one head's fields: 1 KiB. One per worker is enough, it is reused for every head.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct FieldTable {
-    spans: ArrayVec<Span, HEADER_COUNT_MAX>,
+    spans: [Span; HEADER_COUNT_MAX],
+    /// How many of them are in use.
+    len: usize,
+}
+
+impl Default for FieldTable {
+    fn default() -> Self {
+        FieldTable { spans: [Span::default(); HEADER_COUNT_MAX], len: 0 }
+    }
 }
 
 /// The fields of one head, in the order received. Names keep their case; values have no white space around them.
@@ -67,45 +73,42 @@ fn slice(head: &[u8], at: u16, len: u16) -> &[u8] {
 }
 
 impl FieldTable {
-    /// An empty table.
-    pub const fn new() -> FieldTable {
-        FieldTable { spans: ArrayVec::new_const() }
-    }
-
     /// The fields last parsed, which stood in `head`.
     pub(super) fn fields<'a>(&'a self, head: &'a [u8]) -> Fields<'a> {
-        Fields { head, spans: &self.spans }
+        Fields { head, spans: &self.spans[..self.len] }
     }
 
     /// Parses the field lines of `head` from `at` to the empty line that ends it.
     #[inline(always)]
     pub(super) fn parse<'a>(&mut self, head: &'a [u8], at: usize, limits: &HttpLimits) -> Result<Facts<'a>, Reject> {
         let mut facts = Facts::default();
-        let count_max = limits.header_count.min(HEADER_COUNT_MAX);
+        let mut slots = self.spans[..limits.header_count.min(HEADER_COUNT_MAX)].iter_mut();
+        let room = slots.len();
         let mut line = &head[at..];
-        self.spans.clear();
         loop {
             let name_len = syntax::long_run(line, TCHAR, Skip::Name);
             let (name, rest) = line.split_at(name_len);
-            let [b':', rest @ ..] = rest else {
-                return if line == b"\r\n" { Ok(facts) } else { Err(bad_name(line, name_len, self.spans.is_empty())) };
-            };
-            if name.is_empty() {
-                return Err(Reject::FieldName);
-            }
+            let [b':', rest @ ..] = rest else { break };
             let (from_value, value, next) = value(rest)?;
-            if self.spans.len() >= count_max {
-                return Err(Reject::TooManyFields);
-            }
-            self.spans.push(Span {
+            let Some(slot) = slots.next() else { return Err(Reject::TooManyFields) };
+            *slot = Span {
                 name_at: (head.len() - line.len()) as u16,
                 name_len: name_len as u16,
                 value_at: (head.len() - from_value.len()) as u16,
                 value_len: value.len() as u16,
-            });
-            facts.note(name, value)?;
+            };
+            match name {
+                [] => return Err(Reject::FieldName),
+                // The first letters and lengths of the few that matter; most fields are none of these.
+                [b'H' | b'h' | b'C' | b'c' | b'T' | b't' | b'E' | b'e', ..] if Facts::lengths(name_len) => {
+                    facts.note(name, value)?;
+                }
+                _ => {}
+            }
             line = next;
         }
+        self.len = room - slots.len();
+        if line == b"\r\n" { Ok(facts) } else { Err(bad_name(line, self.len == 0)) }
     }
 }
 
@@ -113,19 +116,33 @@ impl FieldTable {
 /// follows the line.
 #[inline(always)]
 fn value(mut rest: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reject> {
-    while let [b' ' | b'\t', after @ ..] = rest {
+    // One space is what everybody sends.
+    if let [b' ', after @ ..] = rest {
         rest = after;
+    }
+    if let [first, ..] = rest
+        && syntax::is_ows(*first)
+    {
+        rest = trim_start(rest);
     }
     let (mut value, after) = rest.split_at(syntax::long_run(rest, VALUE, Skip::Text));
     let [b'\r', b'\n', next @ ..] = after else { return Err(bad_value(after)) };
-    while let [before @ .., b' ' | b'\t'] = value {
-        value = before;
+    if let [.., last] = value
+        && syntax::is_ows(*last)
+    {
+        value = syntax::trim_ows(value);
     }
     Ok((rest, value, next))
 }
 
 #[cold]
-fn bad_name(line: &[u8], name_len: usize, first: bool) -> Reject {
+fn trim_start(bytes: &[u8]) -> &[u8] {
+    &bytes[bytes.iter().take_while(|b| syntax::is_ows(**b)).count()..]
+}
+
+#[cold]
+fn bad_name(line: &[u8], first: bool) -> Reject {
+    let name_len = syntax::run(line, TCHAR);
     match line.get(name_len) {
         None => Reject::HeadTruncated,
         Some(b' ' | b'\t') if name_len == 0 && first => Reject::FieldName,

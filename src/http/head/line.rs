@@ -22,6 +22,8 @@ pub(super) struct RequestLine<'a> {
 
 /// Length of `HTTP/1.1` and CRLF.
 const VERSION_LEN: usize = 10;
+/// As one word, which compares at once.
+const HTTP_1_1: u64 = u64::from_le_bytes(*b"HTTP/1.1");
 
 /// Parses the line at the start of `head`. A line over the limit is 414 whatever else is wrong with it.
 #[inline(always)]
@@ -53,9 +55,8 @@ fn parts(head: &[u8]) -> Result<RequestLine<'_>, Reject> {
     let (method, rest) = method(head)?;
     let (target, host, target_len) = target::parse(rest, method)?;
     let rest = rest.get(target_len + 1..).unwrap_or_default();
-    let (version, version_len) = match rest.first_chunk::<VERSION_LEN>() {
-        Some(b"HTTP/1.1\r\n") => (Version::Http11, VERSION_LEN),
-        Some(b"HTTP/1.0\r\n") => (Version::Http10, VERSION_LEN),
+    let (version, version_len) = match rest.split_first_chunk::<8>() {
+        Some((text, [b'\r', b'\n', ..])) if u64::from_le_bytes(*text) == HTTP_1_1 => (Version::Http11, VERSION_LEN),
         _ => other_version(rest)?,
     };
     Ok(RequestLine { method, target, host, version, len: head.len() - rest.len() + version_len })
