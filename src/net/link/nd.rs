@@ -69,7 +69,7 @@ impl Message {
             Kind::Solicitation => true,
             // 7.1.2: one sent to a group answers nobody. 4.4: its source is an address of its interface.
             Kind::Advertisement { solicited, .. } => {
-                !(solicited && self.destination[0] == 0xff) && !ip::is_v6_unspecified(&self.source)
+                (!solicited || self.destination[0] != 0xff) && !ip::is_v6_unspecified(&self.source)
             }
         }
     }
@@ -86,7 +86,7 @@ impl Message {
         let (kind, flags, option) = match self.kind {
             Kind::Solicitation => (SOLICITATION, 0, SOURCE_LINK_LAYER),
             Kind::Advertisement { solicited, overrides } => {
-                let flags = u8::from(solicited) * FLAG_SOLICITED | u8::from(overrides) * FLAG_OVERRIDE;
+                let flags = (u8::from(solicited) * FLAG_SOLICITED) | (u8::from(overrides) * FLAG_OVERRIDE);
                 (ADVERTISEMENT, flags, TARGET_LINK_LAYER)
             }
         };
