@@ -74,7 +74,7 @@ impl Sum {
 
 /// The checksum after one 16-bit word it covers changed from `old` to `new` (RFC 1624, equation 3), all in wire order.
 pub fn replaced(checksum: [u8; 2], old: [u8; 2], new: [u8; 2]) -> [u8; 2] {
-    let [checksum, old, new] = [checksum, old, new].map(|w| u16::from_ne_bytes(w));
+    let [checksum, old, new] = [checksum, old, new].map(u16::from_ne_bytes);
     Sum(u64::from(!checksum) + u64::from(!old) + u64::from(new)).checksum()
 }
 

@@ -241,7 +241,8 @@ impl Host {
         if !self.v6.contains(&destination) && !(multicast && self.joined(&destination)) {
             return Err(Counter::DropNotForUs);
         }
-        if !is_v6_host(&source) && !is_v6_unspecified(&source) || self.v6.contains(&source) {
+        let plausible = is_v6_host(&source) || is_v6_unspecified(&source);
+        if !plausible || self.v6.contains(&source) {
             return Err(Counter::DropIpHeader);
         }
         let (mut protocol, mut l4) = (header[6], l3 + 40);
