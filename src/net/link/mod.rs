@@ -137,6 +137,11 @@ impl<F: Frame> Link<F> {
         if self.vlan.is_some() { 18 } else { 14 }
     }
 
+    /// Frames that wait for a neighbour.
+    pub fn frames_waiting(&self) -> usize {
+        self.waiting.frames()
+    }
+
     /// Changes whenever headers from `resolve` may be out of date; never 0.
     #[inline]
     pub fn generation(&self) -> u64 {

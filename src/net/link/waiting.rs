@@ -46,6 +46,11 @@ impl<F> Waiting<F> {
         Waiting { queues: Vec::with_capacity(UNRESOLVED_MAX), frames: 0 }
     }
 
+    /// Frames in all queues.
+    pub(super) fn frames(&self) -> usize {
+        self.frames
+    }
+
     /// Neighbours waited for.
     pub(super) fn len(&self) -> usize {
         self.queues.len()

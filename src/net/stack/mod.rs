@@ -18,7 +18,7 @@ use crate::net::flow::FlowTable;
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
 use crate::net::rate::TokenBucket;
-use crate::net::tcb::{Engine, State, Tcb, Unresolved, Wire};
+use crate::net::tcb::{Engine, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
 use crate::net::tx::TxQueue;
@@ -76,7 +76,6 @@ struct Settings {
     rx_ring: usize,
     handshake_timeout: Duration,
     fin_timeout: Duration,
-    time_wait: Duration,
     half_open_max: usize,
     listeners: Vec<Listener>,
 }
@@ -175,7 +174,6 @@ impl<P: Port, S: Default> Stack<P, S> {
                 rx_ring: tcp.rx_ring,
                 handshake_timeout: tcp.handshake_timeout,
                 fin_timeout: tcp.fin_timeout,
-                time_wait: tcp.time_wait,
                 half_open_max: tcp.half_open as usize,
                 listeners: config.listeners.clone(),
             },
@@ -187,7 +185,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             free_len: connections,
             blocks: arena.pool(Tcb::footprint(tcp.rx_ring, tcp.tx_ring), connections)?,
             wheel: TimerWheel::new(arena, connections, now)?,
-            time_wait: TimeWait::new(arena, tcp.time_wait_entries as usize, [secret[2], secret[3]])?,
+            time_wait: TimeWait::new(arena, tcp.time_wait_entries as usize, tcp.time_wait, [secret[2], secret[3]])?,
             half_open: 0,
             accepting: true,
             rst_budget: TokenBucket::new(CONTROL_ANSWERS_PER_S, now),

@@ -4,7 +4,7 @@ use super::{Phase, Stack, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
 use crate::net::tcb::{Tcb, Wire};
-use crate::net::timewait::Verdict;
+use crate::net::timewait::{self, Verdict};
 use crate::port::{BURST_MAX, Frame, Port};
 use crate::telemetry::Counter;
 use crate::time::Instant;
@@ -128,23 +128,20 @@ impl<P: Port, S: Default> Stack<P, S> {
 
     /// A segment of no connection: TIME-WAIT, a listener, or nobody.
     fn stranger(&mut self, port: &mut P, segment: &Segment, packet: &[u8], hash: u64, now: Instant) {
-        if self.time_wait.len() > 0 {
-            let verdict = self.time_wait.segment(
-                &segment.key,
-                segment.seq,
-                segment.ack,
-                segment.flags,
-                segment.payload_len,
-                None,
-                now,
-            );
-            match verdict {
+        if !self.time_wait.is_empty() {
+            let seen = timewait::Segment {
+                seq: segment.seq,
+                flags: segment.flags,
+                payload_len: segment.payload_len,
+                tsval: None,
+            };
+            match self.time_wait.segment(&segment.key, &seen, now) {
                 Verdict::Absent => {}
-                Verdict::Reuse => self.counters.inc(Counter::TimeWaitReused),
+                Verdict::Reuse(_) => self.counters.inc(Counter::TimeWaitReused),
                 Verdict::Ignore => return self.counters.inc(Counter::DropTimeWait),
-                Verdict::Ack { seq, ack } => {
+                Verdict::Acknowledge(state) => {
                     self.counters.inc(Counter::DropTimeWait);
-                    return self.acknowledge(port, segment, seq, ack, now);
+                    return self.acknowledge(port, segment, state, now);
                 }
             }
         }
@@ -205,10 +202,10 @@ impl<P: Port, S: Default> Stack<P, S> {
     }
 
     /// Sends a bare ACK, as TIME-WAIT does (RFC 9293, 3.10.7.4).
-    fn acknowledge(&mut self, port: &mut P, segment: &Segment, seq: u32, ack: u32, now: Instant) {
+    fn acknowledge(&mut self, port: &mut P, segment: &Segment, state: timewait::State, now: Instant) {
         let l2 = self.link.resolve(segment.key.remote_ip());
         let mut wire = wire!(self, port, l2.as_ref());
-        wire.bare_ack(&segment.key, seq, ack);
+        wire.bare_ack(&segment.key, state.snd_nxt, state.rcv_nxt);
         self.counters.add(Counter::TimeWaitAck, wire.sent.segments as u64);
         self.resolve_later(port, segment.key.remote_ip(), now);
     }

@@ -96,7 +96,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             State::Closed | State::Listen => return After::Free(ended(slot)),
             State::TimeWait => {
                 let state = timewait::State { snd_nxt: slot.snd_nxt, rcv_nxt: slot.rcv_nxt, ts_recent: None };
-                if time_wait.insert(&slot.key, state, now, settings.time_wait) {
+                if time_wait.insert(&slot.key, state, now) {
                     counters.inc(Counter::TimeWaitRecycled);
                 }
                 counters.inc(Counter::TimeWaitEntered);
