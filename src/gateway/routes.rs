@@ -87,6 +87,13 @@ impl Routes {
         }
     }
 
+    /// Every `Allow` value that [`Routes::find`] can return, some perhaps twice.
+    pub fn allow_values(&self) -> Vec<String> {
+        let mut values = Vec::new();
+        self.hosts.iter().map(|(_, node)| node).chain([&self.any_host]).for_each(|node| node.allow_values(&mut values));
+        values
+    }
+
     fn host(&self, host: &[u8]) -> Option<&Node> {
         // The root label's dot names the same host (RFC 3986, 3.2.2).
         let host = host.strip_suffix(b".").unwrap_or(host);
@@ -111,6 +118,11 @@ impl Node {
         }
         let methods = if exact { &mut node.exact } else { &mut node.prefix };
         methods.get_or_insert_default().insert(&route.methods, index);
+    }
+
+    fn allow_values(&self, values: &mut Vec<String>) {
+        values.extend(self.exact.iter().chain(&self.prefix).map(|methods| methods.allow.clone()));
+        self.children.iter().for_each(|(_, child)| child.allow_values(values));
     }
 
     fn find(&self, path: &[u8], form: Form) -> Option<&Methods> {
