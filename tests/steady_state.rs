@@ -94,6 +94,8 @@ impl Bed {
     fn open_all(&mut self) {
         (0..CONNECTIONS).for_each(|i| self.client.open(self.worker.port_mut(), i));
         (0..3).for_each(|_| self.turn());
+        (0..CONNECTIONS).for_each(|i| self.client.establish(self.worker.port_mut(), i));
+        self.turn();
     }
 
     fn ask_all(&mut self) {

@@ -80,7 +80,9 @@ impl Client {
 
     /// Begins a connection.
     pub fn open(&mut self, port: &mut SimPort, i: usize) {
-        self.peers[i] = Peer { seq: 0x1000_0000 ^ (i as u32).wrapping_mul(0x9e37_79b9), ..Peer::default() };
+        // Beyond what the former connection of this 4-tuple used, as RFC 6191 wants of one that ends a TIME-WAIT.
+        let seq = self.peers[i].seq.wrapping_add(0x1_0000);
+        self.peers[i] = Peer { seq, ..Peer::default() };
         self.send(port, i, SYN, false);
     }
 

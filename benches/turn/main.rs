@@ -24,7 +24,8 @@ use windows::{VALID_MIN, WINDOW, Window};
 const BATCH: usize = 32;
 
 /// 90 bytes, 4 fields.
-const SMALL: &[u8] = b"GET / HTTP/1.1\r\nHost: 10.7.0.2\r\nUser-Agent: bench\r\nAccept: */*\r\nX-Request: 01234567890\r\n\r\n";
+const SMALL: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: 10.7.0.2\r\nUser-Agent: bench\r\nAccept: */*\r\nX-Request: 01234567890\r\n\r\n";
 
 /// The kinds of load.
 #[derive(Clone, Copy, PartialEq)]
