@@ -73,3 +73,61 @@ impl<F: Frame> TxQueue<F> {
         sent
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Caps;
+    use crate::sim::port::{FramePool, SimFrame, SimPort};
+
+    /// A full queue of frames that hold their number.
+    fn filled(pool: &FramePool) -> (TxQueue<SimFrame>, u32) {
+        let mut queue = TxQueue::default();
+        for number in 0u32.. {
+            let frame = pool.frame(&number.to_be_bytes()).unwrap();
+            if let Err(refused) = queue.push(frame) {
+                assert_eq!(refused.bytes(), number.to_be_bytes());
+                return (queue, number);
+            }
+        }
+        unreachable!("the queue has a limit");
+    }
+
+    #[test]
+    fn frames_leave_in_order_however_many_turns_it_takes() {
+        let pool = FramePool::new(2 * TX_BACKLOG_MAX);
+        let counters = Counters::default();
+        let mut port = SimPort::new(Caps::default(), pool.clone());
+        let (mut queue, held) = filled(&pool);
+        assert_eq!((queue.len(), queue.room()), (TX_BACKLOG_MAX + BURST_MAX, 0));
+        let mut sent = 0u32;
+        for limit in [0, 1, 63, 64, 65, 200].into_iter().cycle() {
+            port.tx_limit = limit;
+            let taken = queue.flush(&mut port, &counters) as u32;
+            let numbers: Vec<u8> = port.tx.drain(..).flat_map(|frame| frame.bytes().to_vec()).collect();
+            let expected: Vec<u8> = (sent..sent + taken).flat_map(u32::to_be_bytes).collect();
+            assert_eq!(numbers, expected);
+            sent += taken;
+            if queue.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(sent, held);
+        assert_eq!(counters.read(Counter::TxFrames), u64::from(held));
+        assert_eq!(counters.read(Counter::TxBytes), 4 * u64::from(held));
+        assert_eq!(pool.live(), 0);
+    }
+
+    #[test]
+    fn a_stalled_port_keeps_what_it_did_not_take() {
+        let pool = FramePool::new(2 * TX_BACKLOG_MAX);
+        let counters = Counters::default();
+        let mut port = SimPort::new(Caps::default(), pool.clone());
+        let (mut queue, held) = filled(&pool);
+        port.tx_limit = 10;
+        assert_eq!(queue.flush(&mut port, &counters), 10);
+        assert_eq!(queue.flush(&mut port, &counters), 0);
+        assert_eq!((queue.len(), queue.room()), (held as usize - 10, 10), "taken frames make room");
+        assert!(queue.push(pool.frame(b"late").unwrap()).is_ok());
+    }
+}
