@@ -67,9 +67,22 @@ pub fn is(b: u8, class: Class) -> bool {
 }
 
 /// How many bytes at the start of `bytes` belong to `class`.
-#[inline]
+#[inline(always)]
 pub fn run(bytes: &[u8], class: Class) -> usize {
-    bytes.iter().position(|b| !is(*b, class)).unwrap_or(bytes.len())
+    let mut rest = bytes;
+    // Four at a time: one branch instead of four.
+    while let Some((chunk, after)) = rest.split_first_chunk::<4>() {
+        if chunk.iter().fold(class, |all, b| all & TABLE[*b as usize]) == 0 {
+            break;
+        }
+        rest = after;
+    }
+    while let [b, after @ ..] = rest
+        && is(*b, class)
+    {
+        rest = after;
+    }
+    bytes.len() - rest.len()
 }
 
 /// As [`run`], quicker where most bytes are of `fast`, which is a part of the class.

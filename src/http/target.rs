@@ -74,19 +74,27 @@ fn ipv6_literal(authority: &[u8]) -> Option<usize> {
     Some(close + 1)
 }
 
-/// Takes the target off the start of `bytes`, which is the head after the method's space. Gives the target, the host it
-/// names, if it does, and its length; the byte after it is a space.
+/// Takes the target off the start of `bytes`, which is the head after the method's space. Gives the target and its length;
+/// the byte after it is a space. A host that the target names goes to `host`.
 #[inline(always)]
-pub(super) fn parse<'a>(bytes: &'a [u8], method: Method<'_>) -> Result<(Target<'a>, Option<Host<'a>>, usize), Reject> {
+pub(super) fn parse<'a>(
+    bytes: &'a [u8],
+    method: Method<'_>,
+    host: &mut Option<Host<'a>>,
+) -> Result<(Target<'a>, usize), Reject> {
     if bytes.first() == Some(&b'/') && method != Method::Connect {
         let (path, query, len) = path_and_query(bytes)?;
-        return Ok((Target { form: Form::Origin, path, query }, None, len));
+        return Ok((Target { form: Form::Origin, path, query }, len));
     }
-    other_form(bytes, method)
+    other_form(bytes, method, host)
 }
 
 #[cold]
-fn other_form<'a>(bytes: &'a [u8], method: Method<'_>) -> Result<(Target<'a>, Option<Host<'a>>, usize), Reject> {
+fn other_form<'a>(
+    bytes: &'a [u8],
+    method: Method<'_>,
+    host: &mut Option<Host<'a>>,
+) -> Result<(Target<'a>, usize), Reject> {
     let len = bytes.iter().position(|b| *b <= b' ').unwrap_or(bytes.len());
     if bytes.get(len) != Some(&b' ') || len == 0 {
         return Err(Reject::RequestLine);
@@ -94,28 +102,30 @@ fn other_form<'a>(bytes: &'a [u8], method: Method<'_>) -> Result<(Target<'a>, Op
     let target = &bytes[..len];
     if method == Method::Connect {
         // RFC 9112, 3.2.3: authority-form is for CONNECT alone, CONNECT has no other, and the port is required.
-        let host = Host::parse(target)?;
-        host.port.ok_or(Reject::HostSyntax)?;
-        return Ok((Target { form: Form::Authority, path: b"", query: None }, Some(host), len));
+        let named = host.insert(Host::parse(target)?);
+        named.port.ok_or(Reject::HostSyntax)?;
+        return Ok((Target { form: Form::Authority, path: b"", query: None }, len));
     }
     if target == b"*" {
         // RFC 9112, 3.2.4: asterisk-form is for OPTIONS alone.
         return match method {
-            Method::Options => Ok((Target { form: Form::Asterisk, path: b"*", query: None }, None, len)),
+            Method::Options => Ok((Target { form: Form::Asterisk, path: b"*", query: None }, len)),
+            // RFC 9113, 3.4: the preface of an HTTP/2 connection, whose one fault is its version.
+            Method::Other(b"PRI") => Err(Reject::Version),
             _ => Err(Reject::TargetForm),
         };
     }
     let authority = after_scheme(target).ok_or(Reject::TargetScheme)?;
     let authority_len = authority.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(authority.len());
     let (authority, rest) = authority.split_at(authority_len);
-    let host = Host::parse(authority)?;
+    *host = Some(Host::parse(authority)?);
     let target = match rest.first() {
         // RFC 9112, 3.2.4: OPTIONS for a URI with neither path nor query asks about the server.
         None if method == Method::Options => Target { form: Form::Asterisk, path: b"*", query: None },
         None => Target { form: Form::Absolute, path: b"/", query: None },
         Some(_) => absolute_path(&bytes[len - rest.len()..])?,
     };
-    Ok((target, Some(host), len))
+    Ok((target, len))
 }
 
 fn absolute_path(bytes: &[u8]) -> Result<Target<'_>, Reject> {
@@ -135,6 +145,10 @@ fn after_scheme(target: &[u8]) -> Option<&[u8]> {
 /// `path [ "?" query ]` up to a space: path, query, and the length of both.
 #[inline(always)]
 fn path_and_query(bytes: &[u8]) -> Result<(&[u8], Option<&[u8]>, usize), Reject> {
+    // "/" alone is common enough.
+    if bytes.starts_with(b"/ ") {
+        return Ok((&bytes[..1], None, 1));
+    }
     let path_len = run(bytes, PATH)?;
     match bytes.get(path_len) {
         Some(b' ') => Ok((&bytes[..path_len], None, path_len)),
@@ -202,7 +216,11 @@ mod tests {
 
     #[test]
     fn forms() {
-        let ok = |method, line: &'static str| parse(line.as_bytes(), method).unwrap();
+        let ok = |method, line: &'static str| {
+            let mut host = None;
+            let (target, len) = parse(line.as_bytes(), method, &mut host).unwrap();
+            (target, host, len)
+        };
         let (target, host, len) = ok(Method::Get, "/a/%7Eb?c=[d]|? HTTP");
         assert_eq!((target.form, target.path, target.query), (Form::Origin, &b"/a/%7Eb"[..], Some(&b"c=[d]|?"[..])));
         assert_eq!((host, len), (None, 15));
@@ -239,7 +257,7 @@ mod tests {
             (Method::Get, " / ", Reject::RequestLine),
         ];
         for (method, line, reject) in table {
-            assert_eq!(parse(line.as_bytes(), method).unwrap_err(), reject, "{line}");
+            assert_eq!(parse(line.as_bytes(), method, &mut None).unwrap_err(), reject, "{line}");
         }
     }
 }

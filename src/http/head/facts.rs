@@ -3,7 +3,7 @@
 //! Owns the rules that make framing unambiguous (RFC 9112, 6.3) and the Host field's (RFC 9112, 3.2). Refuses to guess: two
 //! statements about the length are one too many, even if they agree.
 
-use super::{Framing, Method, Version};
+use super::{Framing, Version};
 use crate::http::reject::Reject;
 use crate::http::syntax;
 use crate::http::target::Host;
@@ -35,10 +35,12 @@ enum Coding {
 }
 
 impl<'a> Facts<'a> {
-    /// Whether any field that [`Facts::note`] knows has a name of this length.
+    /// Whether a name of this first letter and length may be one that [`Facts::note`] knows; most are not.
     #[inline(always)]
-    pub(super) fn lengths(name_len: usize) -> bool {
-        matches!(name_len, 4 | 6 | 10 | 14 | 17)
+    pub(super) fn may_know(first: u8, name_len: usize) -> bool {
+        /// By length: host, expect, connection, content-length, transfer-encoding.
+        const FIRST: [u8; 18] = *b"\0\0\0\0h\0e\0\0\0c\0\0\0c\0\0t";
+        FIRST.get(name_len).is_some_and(|letter| *letter == first | 0x20)
     }
 
     /// Takes note of one field. Not inlined: the loop over all fields is quicker without it.
@@ -137,17 +139,12 @@ impl<'a> Facts<'a> {
     }
 
     /// The host asked for: the target's, if it names one (RFC 9112, 3.2.2), else the Host field's.
-    pub(super) fn effective_host(
-        &self,
-        target: Option<Host<'a>>,
-        method: Method<'_>,
-        version: Version,
-    ) -> Result<Host<'a>, Reject> {
+    #[inline(always)]
+    pub(super) fn effective_host(&self, target: Option<Host<'a>>, version: Version) -> Result<Host<'a>, Reject> {
         // RFC 9112, 3.2: required in HTTP/1.1, even if the target makes it redundant.
         if self.host.is_none() && version == Version::Http11 {
             return Err(Reject::HostMissing);
         }
-        debug_assert!(method != Method::Connect || target.is_some());
         Ok(target.or(self.host).unwrap_or_default())
     }
 

@@ -5,7 +5,7 @@
 
 use super::facts::Facts;
 use crate::config::HttpLimits;
-use crate::http::lanes::Skip;
+use crate::http::lanes::{self, Skip};
 use crate::http::reject::Reject;
 use crate::http::syntax::{self, TCHAR, VALUE};
 use crate::limits::{HEAD_SIZE_MAX, HEADER_COUNT_MAX};
@@ -78,15 +78,20 @@ impl FieldTable {
         Fields { head, spans: &self.spans[..self.len] }
     }
 
-    /// Parses the field lines of `head` from `at` to the empty line that ends it.
+    /// Parses the field lines of `head` from `at` to the empty line that ends it; gives that line's end too.
     #[inline(always)]
-    pub(super) fn parse<'a>(&mut self, head: &'a [u8], at: usize, limits: &HttpLimits) -> Result<Facts<'a>, Reject> {
+    pub(super) fn parse<'a>(
+        &mut self,
+        head: &'a [u8],
+        at: usize,
+        limits: &HttpLimits,
+    ) -> Result<(Facts<'a>, usize), Reject> {
         let mut facts = Facts::default();
         let mut slots = self.spans[..limits.header_count.min(HEADER_COUNT_MAX)].iter_mut();
         let room = slots.len();
         let mut line = &head[at..];
         loop {
-            let name_len = syntax::long_run(line, TCHAR, Skip::Name);
+            let name_len = syntax::run(line, TCHAR);
             let (name, rest) = line.split_at(name_len);
             let [b':', rest @ ..] = rest else { break };
             let (from_value, value, next) = value(rest)?;
@@ -97,18 +102,18 @@ impl FieldTable {
                 value_at: (head.len() - from_value.len()) as u16,
                 value_len: value.len() as u16,
             };
-            match name {
-                [] => return Err(Reject::FieldName),
-                // The first letters and lengths of the few that matter; most fields are none of these.
-                [b'H' | b'h' | b'C' | b'c' | b'T' | b't' | b'E' | b'e', ..] if Facts::lengths(name_len) => {
-                    facts.note(name, value)?;
-                }
-                _ => {}
+            match name.first() {
+                None => return Err(Reject::FieldName),
+                Some(first) if Facts::may_know(*first, name_len) => facts.note(name, value)?,
+                Some(_) => {}
             }
             line = next;
         }
         self.len = room - slots.len();
-        if line == b"\r\n" { Ok(facts) } else { Err(bad_name(line, self.len == 0)) }
+        match line {
+            [b'\r', b'\n', after @ ..] => Ok((facts, head.len() - after.len())),
+            _ => Err(bad_name(line, self.len == 0)),
+        }
     }
 }
 
@@ -125,7 +130,10 @@ fn value(mut rest: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reject> {
     {
         rest = trim_start(rest);
     }
-    let (mut value, after) = rest.split_at(syntax::long_run(rest, VALUE, Skip::Text));
+    let (mut value, mut after) = rest.split_at(lanes::skip(rest, Skip::Text));
+    if !after.starts_with(b"\r\n") {
+        (value, after) = rest.split_at(syntax::run(rest, VALUE));
+    }
     let [b'\r', b'\n', next @ ..] = after else { return Err(bad_value(after)) };
     if let [.., last] = value
         && syntax::is_ows(*last)

@@ -38,7 +38,7 @@ pub(super) fn check(line: &[u8]) -> Result<(), Reject> {
     let Some(version_at) = memchr::memrchr(b' ', line) else { return Err(Reject::RequestLine) };
     let (start, version_text) = line.split_at(version_at + 1);
     let (method, rest) = method(start)?;
-    let (_, _, target_len) = target::parse(rest, method)?;
+    let (_, target_len) = target::parse(rest, method, &mut None)?;
     if target_len + 1 != rest.len() {
         return Err(Reject::RequestLine);
     }
@@ -53,7 +53,8 @@ fn too_long(head: &[u8], limits: &HttpLimits) -> bool {
 #[inline(always)]
 fn parts(head: &[u8]) -> Result<RequestLine<'_>, Reject> {
     let (method, rest) = method(head)?;
-    let (target, host, target_len) = target::parse(rest, method)?;
+    let mut host = None;
+    let (target, target_len) = target::parse(rest, method, &mut host)?;
     let rest = rest.get(target_len + 1..).unwrap_or_default();
     let (version, version_len) = match rest.split_first_chunk::<8>() {
         Some((text, [b'\r', b'\n', ..])) if u64::from_le_bytes(*text) == HTTP_1_1 => (Version::Http11, VERSION_LEN),
@@ -65,9 +66,13 @@ fn parts(head: &[u8]) -> Result<RequestLine<'_>, Reject> {
 /// The method, and what follows its space.
 #[inline(always)]
 fn method(line: &[u8]) -> Result<(Method<'_>, &[u8]), Reject> {
-    if let Some(rest) = line.strip_prefix(b"GET ") {
-        return Ok((Method::Get, rest));
+    match line.strip_prefix(b"GET ") {
+        Some(rest) => Ok((Method::Get, rest)),
+        None => other_method(line),
     }
+}
+
+fn other_method(line: &[u8]) -> Result<(Method<'_>, &[u8]), Reject> {
     let len = syntax::run(line, TCHAR);
     match line.get(len) {
         Some(b' ') if len > 0 => Ok((Method::new(&line[..len]), &line[len + 1..])),

@@ -13,6 +13,7 @@ mod tests;
 pub use fields::{FieldTable, Fields};
 pub use scan::{Scan, ScanResult, scan};
 
+use self::line::RequestLine;
 use super::body::Framing;
 use super::reject::Reject;
 use super::target::{Host, Target};
@@ -100,26 +101,83 @@ pub struct RequestHead<'a> {
     pub expect_continue: bool,
 }
 
+/// A head, and how many bytes of the buffer are done with it: the head and the empty lines before it.
+pub type Read<'a> = (RequestHead<'a>, usize);
+
+/// Reads the first head in `buf`, or None if it has not arrived whole: [`scan`] and [`parse`] in one, quicker for a head
+/// that arrived in one piece. `state`, `table` and `limits` are as there.
+#[inline]
+pub fn read<'a>(
+    buf: &'a [u8],
+    state: &mut Scan,
+    table: &'a mut FieldTable,
+    limits: &HttpLimits,
+) -> Result<Option<Read<'a>>, Reject> {
+    // Most heads are whole when first seen. If this one isn't, or is refused, the long way finds out why.
+    if state.is_new()
+        && let Ok(quick) = parse_first(buf, table, limits)
+    {
+        return Ok(Some(quick.read(buf, table)));
+    }
+    match scan(buf, state, limits)? {
+        Some(found) => {
+            let end = found.end;
+            Ok(Some((parse(&buf[found], table, limits)?, end)))
+        }
+        None => Ok(None),
+    }
+}
+
 /// Parses exactly one head, as [`scan`] found it: from the request line to the empty line and not a byte more.
 ///
 /// `table` is room to work in, reused from head to head. More fields than `limits.header_count` are 431. The size of the
 /// body is not judged here: see [`Framing::check`].
 pub fn parse<'a>(head: &'a [u8], table: &'a mut FieldTable, limits: &HttpLimits) -> Result<RequestHead<'a>, Reject> {
-    if head.len() > limits.head_size.min(HEAD_SIZE_MAX) {
+    let parsed = parse_first(head, table, limits)?;
+    if parsed.len != head.len() {
+        return Err(Reject::HeadTruncated);
+    }
+    Ok(parsed.read(head, table).0)
+}
+
+/// A head but for its fields, which the table has.
+struct Parsed<'a> {
+    line: RequestLine<'a>,
+    host: Host<'a>,
+    body: Framing,
+    keep_alive: bool,
+    expect_continue: bool,
+    /// Length of the head in bytes.
+    len: usize,
+}
+
+/// Parses the head at the start of `buf`; what follows it is not looked at.
+#[inline(always)]
+fn parse_first<'a>(buf: &'a [u8], table: &mut FieldTable, limits: &HttpLimits) -> Result<Parsed<'a>, Reject> {
+    let line = line::parse(buf, limits)?;
+    let (facts, len) = table.parse(buf, line.len, limits)?;
+    if len > limits.head_size.min(HEAD_SIZE_MAX) {
         return Err(Reject::HeadTooLarge);
     }
-    let line = line::parse(head, limits)?;
-    let facts = table.parse(head, line.len, limits)?;
-    let host = facts.effective_host(line.host, line.method, line.version)?;
+    let host = facts.effective_host(line.host, line.version)?;
     let body = facts.framing(line.version)?;
-    Ok(RequestHead {
-        method: line.method,
-        target: line.target,
-        version: line.version,
-        host,
-        fields: table.fields(head),
-        body,
-        keep_alive: facts.persists(line.version),
-        expect_continue: facts.expects_continue(line.version, body)?,
-    })
+    let expect_continue = facts.expects_continue(line.version, body)?;
+    Ok(Parsed { host, body, keep_alive: facts.persists(line.version), expect_continue, line, len })
+}
+
+impl<'a> Parsed<'a> {
+    #[inline(always)]
+    fn read(self, buf: &'a [u8], table: &'a FieldTable) -> Read<'a> {
+        let head = RequestHead {
+            method: self.line.method,
+            target: self.line.target,
+            version: self.line.version,
+            host: self.host,
+            fields: table.fields(buf),
+            body: self.body,
+            keep_alive: self.keep_alive,
+            expect_continue: self.expect_continue,
+        };
+        (head, self.len)
+    }
 }

@@ -34,8 +34,8 @@ pub type ScanResult = Result<Option<Range<usize>>, Reject>;
 /// `request_line` is 414, a head over `head_size` bytes 431, both without waiting for the end.
 #[inline]
 pub fn scan(buf: &[u8], state: &mut Scan, limits: &HttpLimits) -> ScanResult {
-    if buf.get(state.skipped as usize) == Some(&b'\r') {
-        skip_empty_lines(buf, state)?;
+    if buf.get(state.skipped as usize) == Some(&b'\r') && !skip_empty_lines(buf, state)? {
+        return Ok(None);
     }
     let start = state.skipped as usize;
     let head = buf.get(start..).unwrap_or_default();
@@ -51,14 +51,16 @@ pub fn scan(buf: &[u8], state: &mut Scan, limits: &HttpLimits) -> ScanResult {
     Ok(None)
 }
 
+/// False if there is half an empty line: what it becomes can't be told yet.
 #[cold]
-fn skip_empty_lines(buf: &[u8], state: &mut Scan) -> Result<(), Reject> {
+fn skip_empty_lines(buf: &[u8], state: &mut Scan) -> Result<bool, Reject> {
     loop {
         match buf.get(state.skipped as usize..).unwrap_or_default() {
+            [b'\r'] => return Ok(false),
             [b'\r', b'\n', ..] if state.skipped as usize == 2 * EMPTY_LINES_MAX => return Err(Reject::EmptyLines),
             [b'\r', b'\n', ..] => state.skipped += 2,
-            [b'\r', _, ..] => return Err(Reject::BareCr),
-            _ => return Ok(()),
+            [b'\r', ..] => return Err(Reject::BareCr),
+            _ => return Ok(true),
         }
     }
 }
@@ -77,6 +79,12 @@ fn find_end(window: &[u8], looked: usize) -> Option<usize> {
 }
 
 impl Scan {
+    /// Whether nothing was looked at yet.
+    #[inline]
+    pub(super) fn is_new(&self) -> bool {
+        self.skipped == 0 && self.looked == 0
+    }
+
     /// Refuses what can't become a valid head any more. Only bytes that are new are looked at.
     #[cold]
     fn check_partial(&mut self, window: &[u8], limits: &HttpLimits) -> Result<(), Reject> {
