@@ -54,18 +54,18 @@ write_config() {
     cat >"$WORK/penstock.toml" <<TOML
 [port]
 device = "$device"
-addresses = ["10.7.0.2/24", "fd00:7::2/64"]
+address = ["10.7.0.2/24", "fd00:7::2/64"]
 
 [workers]
 count = 1
 hugepages = "$hugepages"
 
-[[listeners]]
+[[listener]]
 port = 80
 
-[[routes]]
+[[route]]
 path = "/"
-respond = { status = 200, body = "$EXPECTED\n" }
+respond = { body = "$EXPECTED\n" }
 TOML
 }
 

@@ -70,14 +70,14 @@ def file_of(folder, route):
 
 
 def toml(site, folder, device, addresses, hugepages):
-    """The configuration file's text."""
+    """The configuration file's text; without a device it is left to EAL arguments."""
     workers = {"count": 1, "hugepages": hugepages} | site.workers
     parts = [
-        table("port", {"device": device, "addresses": addresses}),
+        table("port", ({"device": device} if device else {}) | {"address": addresses}),
         table("workers", workers),
         table("http", site.http),
         table("tcp", site.tcp),
-        table("[listeners]", {"port": 80}),
+        table("[listener]", {"port": 80}),
     ]
     return "\n".join(parts + [route_table(route, folder) for route in site.routes])
 
@@ -88,17 +88,17 @@ def table(name, values):
 
 
 def route_table(route, folder):
-    respond = {"status": 200}
+    respond = {}
     if route.headers:
         respond["headers"] = dict(route.headers)
     if route.size is None:
         respond["body"] = route.body
     else:
         respond["file"] = str(file_of(folder, route))
-    values = {"prefix" if route.prefix else "path": route.path}
+    values = {"path" if route.prefix else "exact": route.path}
     if route.methods:
-        values["methods"] = list(route.methods)
-    return table("[routes]", values | {"respond": respond})
+        values["method"] = list(route.methods)
+    return table("[route]", values | {"respond": respond})
 
 
 def value_of(value):
@@ -119,7 +119,7 @@ def nginx(site, folder):
 daemon off; error_log stderr error; pid {folder}/nginx.pid; worker_processes 1; user root;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; client_max_body_size 1m; large_client_header_buffers 4 8k; keepalive_requests 100000;
+  access_log off; client_max_body_size 1m; large_client_header_buffers 4 8k;
   client_body_temp_path {folder}/tmp; default_type application/octet-stream; {nginx_limits(site)}
   server {{
     listen {80} default_server backlog=4096; listen [::]:80;
@@ -139,6 +139,7 @@ def nginx_limits(site):
         "requests_per_connection": "keepalive_requests",
     }
     settings = {key: "1s" if key == "idle_timeout" else value for key, value in site.http.items()}
+    settings.setdefault("requests_per_connection", 100_000)
     return " ".join(f"{names[key]} {value};" for key, value in settings.items() if key in names)
 
 

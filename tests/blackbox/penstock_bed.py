@@ -4,6 +4,8 @@ Owns starting, watching and stopping them, whatever happens to a test. Refuses t
 """
 
 import collections
+import contextlib
+import os
 import pathlib
 import re
 import shutil
@@ -79,8 +81,9 @@ class Process:
         return self.child.returncode
 
     def kill(self):
-        if self.alive():
-            self.child.kill()
+        """Ends it and its children, which share its session."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait(PATIENCE_S)
 
     def tail(self, count=15):

@@ -43,7 +43,7 @@ class Results:
         except Exception as error:  # noqa: BLE001 - a test may fail in any way; the rest still runs
             self.failed += 1
             self._print("FAIL", name, start, describe(error))
-            if bed is not None and bed.gateway is not None:
+            if bed is not None and bed.gateway.lines:
                 print(bed.gateway.tail(), flush=True)
         else:
             self.passed += 1

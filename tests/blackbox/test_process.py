@@ -9,12 +9,12 @@ from gateway_config import Site
 from netns import Skip, number, set_hugepages, until
 from penstock_bed import Bed, traces
 
-SITE = Site(routes=gateway_config.base_routes())
+PLAIN_SITE = Site(routes=gateway_config.base_routes())
 FIX = re.compile(r"^\s*fix: ", re.MULTILINE)
 BUSY_FRAMES = 2000
 
 
-def bed_of(options, site=SITE):
+def bed_of(options, site=PLAIN_SITE):
     options.need_gateway()
     return Bed(options, site)
 
@@ -33,7 +33,7 @@ class Unstarted(Bed):
 def link_only(options, kind="af_packet"):
     """The link and the folder, without a gateway."""
     options.need_gateway()
-    with Unstarted(options.with_(kind=kind), SITE) as bed:
+    with Unstarted(options.with_(kind=kind), PLAIN_SITE) as bed:
         yield bed
 
 
@@ -78,7 +78,7 @@ def test_sigterm_while_idle(options):
 
 def test_sigterm_mid_body(options):
     large = 20 * gateway_config.MEGABYTE
-    site = Site(routes=SITE.routes + gateway_config.file_routes(large))
+    site = Site(routes=PLAIN_SITE.routes + gateway_config.file_routes(large))
     with bed_of(options, site) as bed:
         with bed.connect(receive_buffer=4096) as connection:
             connection.send(f"GET /files/{large} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
@@ -130,7 +130,7 @@ def test_pci_device_that_does_not_exist(options):
 
 def test_bad_configuration(options):
     with link_only(options) as bed:
-        bed.site = Site(routes=SITE.routes, http={"head_timeoutt": "1s"})
+        bed.site = Site(routes=PLAIN_SITE.routes, http={"head_timeoutt": "1s"})
         assert_ends(bed, 3, fix=False)
 
 
