@@ -73,6 +73,7 @@ start_gateway() {
     step "Starting the gateway"
     [[ $DEVICE == tap ]] || make_veth "$OURS" "$CLIENT" "$NAMESPACE"
     write_config
+    : >"$WORK/log"
     setsid "$BINARY" run -c "$WORK/penstock.toml" >"$WORK/log" 2>&1 </dev/null &
     GATEWAY=$!
     defer stop_gateway
@@ -109,7 +110,7 @@ connect_client() {
 ask() {
     local answer url=$1
     step "curl -v $url"
-    client curl -v --silent --show-error --globoff --retry 5 --retry-connrefused --max-time 30 "$url" 2>&1 || true
+    client curl -v --silent --show-error --globoff --max-time 30 "$url" 2>&1 || true
     answer=$(client curl --silent --globoff --max-time 30 "$url" || true)
     [[ $answer == "$EXPECTED" ]] || die 1 "$url did not answer '$EXPECTED' but '$answer'"
 }
