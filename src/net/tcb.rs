@@ -61,10 +61,32 @@ pub struct Sent {
     pub segments: usize,
     /// Payload bytes of the last segment.
     pub payload: usize,
-    /// The sequence number after the last segment: SND.NXT unless it was a retransmission.
-    pub seq_end: u32,
-    /// The acknowledgment number of the last segment: RCV.NXT.
-    pub ack: u32,
+    /// The last segment's header, as far as [`Last`] needs it.
+    pub last: Last,
+}
+
+/// Sequence numbers of the last segment a connection sent, read when TIME-WAIT needs them.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Last {
+    /// Sequence and acknowledgment number as on the wire.
+    numbers: [u8; 8],
+    payload: u16,
+    flags: u8,
+}
+
+impl Last {
+    /// The sequence number after the segment: SND.NXT, unless it was a retransmission.
+    pub fn seq_end(&self) -> u32 {
+        let [a, b, c, d, ..] = self.numbers;
+        let syn_fin = u32::from(self.flags & 1) + u32::from(self.flags >> 1 & 1);
+        u32::from_be_bytes([a, b, c, d]).wrapping_add(u32::from(self.payload)).wrapping_add(syn_fin)
+    }
+
+    /// The acknowledgment number: RCV.NXT.
+    pub fn ack(&self) -> u32 {
+        let [.., a, b, c, d] = self.numbers;
+        u32::from_be_bytes([a, b, c, d])
+    }
 }
 
 impl<'a, P: Port> Wire<'a, P> {
@@ -139,7 +161,7 @@ impl<'a, P: Port> Wire<'a, P> {
         frame.set_len(self.l2_len + len);
         let bytes = frame.bytes_mut();
         let result = fill(&mut bytes[self.l2_len..]);
-        self.note(len, &frame.bytes()[self.l2_len..]);
+        self.note(&frame.bytes()[self.l2_len..]);
         let meta = ip::finish(frame.bytes_mut(), self.l2_len, self.caps);
         frame.set_tx(meta);
         self.room -= 1;
@@ -155,18 +177,15 @@ impl<'a, P: Port> Wire<'a, P> {
     }
 
     /// Records what a segment of ours says.
-    fn note(&mut self, len: usize, packet: &[u8]) {
+    #[inline]
+    fn note(&mut self, packet: &[u8]) {
         let ip_len = if packet[0] >> 4 == 4 { 20 } else { 40 };
-        let tcp = &packet[ip_len..];
-        let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-        let payload = len - ip_len - usize::from(tcp[12] >> 4) * 4;
-        let syn_fin = u32::from(tcp[13] & 1) + u32::from(tcp[13] >> 1 & 1);
-        self.sent = Sent {
-            segments: self.sent.segments + 1,
-            payload,
-            seq_end: seq.wrapping_add(payload as u32).wrapping_add(syn_fin),
-            ack: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
-        };
+        let Some(tcp) = packet[ip_len..].first_chunk::<20>() else { return };
+        let payload = packet.len() - ip_len - usize::from(tcp[12] >> 4) * 4;
+        let [_, _, _, _, numbers @ .., _, flags, _, _, _, _, _, _] = *tcp;
+        self.sent.segments += 1;
+        self.sent.payload = payload;
+        self.sent.last = Last { numbers, payload: payload as u16, flags };
     }
 }
 

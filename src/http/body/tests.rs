@@ -1,3 +1,5 @@
+//! Bodies: every split gives the same result, every violation its refusal.
+
 use super::*;
 use proptest::prelude::*;
 

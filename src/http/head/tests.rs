@@ -1,3 +1,5 @@
+//! Heads: what is accepted means what it says; arbitrary bytes never panic.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Responses: templates, dates, error answers.
+
 use super::*;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Classification and finishing: each reason to drop, arbitrary bytes, checksums against a naive sum.
+
 use super::frames::tcp;
 use super::frames::*;
 use super::*;

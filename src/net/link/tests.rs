@@ -1,3 +1,5 @@
+//! The link: exchanges between two links, limits, refusals.
+
 mod control;
 
 use super::*;

@@ -18,7 +18,7 @@ use crate::net::flow::FlowTable;
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
 use crate::net::rate::TokenBucket;
-use crate::net::tcb::{Engine, State, Tcb, Unresolved};
+use crate::net::tcb::{Engine, Last, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
 use crate::net::tx::TxQueue;
@@ -65,9 +65,10 @@ struct Slot<S> {
     l2: Option<LinkHeader>,
     /// The session's deadline, or that of the handshake or the closing.
     deadline: Instant,
-    /// SND.NXT and RCV.NXT as of the last segment sent, for TIME-WAIT.
-    snd_nxt: u32,
-    rcv_nxt: u32,
+    /// When the timer fires at the latest; FAR when it is not armed.
+    armed: Instant,
+    /// The last segment sent.
+    last: Last,
     session: S,
 }
 
@@ -244,6 +245,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         for index in due {
             let slot = &mut slots[index as usize];
             let Some(tcb) = slot.tcb.as_mut() else { continue };
+            slot.armed = Instant::FAR;
             slot.expired = slot.deadline <= now;
             let tcp = engine.poll_at(now, tcb).unwrap_or(Instant::FAR);
             if slot.expired || tcp <= now {
@@ -251,7 +253,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             }
             // A connection on the list arms its timer again when it is flushed.
             if !slot.listed {
-                wheel.arm(index, tcp.min(slot.deadline));
+                slot.arm(index, tcp.min(slot.deadline), wheel);
             }
         }
         fired
@@ -281,6 +283,16 @@ impl<S> Slot<S> {
         if self.l2_generation != link.generation() {
             self.l2 = link.resolve(self.key.remote_ip());
             self.l2_generation = link.generation();
+        }
+    }
+
+    /// Has the timer fire no later than `at`. A timer that fires earlier is left alone: it costs less to find nothing due
+    /// once than to move it with every request.
+    #[inline]
+    fn arm(&mut self, index: u32, at: Instant, wheel: &mut TimerWheel) {
+        if at < self.armed {
+            self.armed = at;
+            wheel.arm(index, at);
         }
     }
 
@@ -314,8 +326,8 @@ impl<S: Default> Default for Slot<S> {
             l2_generation: 0,
             l2: None,
             deadline: Instant::FAR,
-            snd_nxt: 0,
-            rcv_nxt: 0,
+            armed: Instant::FAR,
+            last: Last::default(),
             session: S::default(),
         }
     }

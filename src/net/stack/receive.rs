@@ -108,7 +108,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.engine.receive(now, tcb, packet, &mut wire);
         slot.reset |= segment.flags & RST != 0;
         if wire.sent.segments > 0 {
-            (slot.snd_nxt, slot.rcv_nxt) = (wire.sent.seq_end, wire.sent.ack);
+            slot.last = wire.sent.last;
         }
         if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
             self.half_open -= 1;
@@ -182,6 +182,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         slot.tcb = Some(Tcb::listen(block, self.settings.rx_ring, &segment.key));
         slot.phase = Phase::Handshake;
         slot.reset = false;
+        slot.armed = Instant::FAR;
         slot.expired = false;
         slot.deadline = now + self.settings.handshake_timeout;
         slot.l2 = None;

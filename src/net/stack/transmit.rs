@@ -61,7 +61,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         }
         let sent = wire.sent;
         if sent.segments > 0 {
-            (slot.snd_nxt, slot.rcv_nxt) = (sent.seq_end, sent.ack);
+            slot.last = sent.last;
         }
         if stalled && sent.segments < SEGMENTS_PER_TURN {
             self.counters.inc(Counter::TxStall);
@@ -81,7 +81,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let state = tcb.state();
         if state == State::Established && slot.phase == Phase::Open {
             let at = if tcb.send_queue() > 0 { slot.deadline.min(now + RTO_MIN) } else { slot.deadline };
-            self.wheel.arm(index, at);
+            slot.arm(index, at, &mut self.wheel);
             return After::Rest;
         }
         self.follow(index, state, now)
@@ -95,7 +95,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         match state {
             State::Closed | State::Listen => return After::Free(ended(slot)),
             State::TimeWait => {
-                let state = timewait::State { snd_nxt: slot.snd_nxt, rcv_nxt: slot.rcv_nxt, ts_recent: None };
+                let state = timewait::State { snd_nxt: slot.last.seq_end(), rcv_nxt: slot.last.ack(), ts_recent: None };
                 if time_wait.insert(&slot.key, state, now) {
                     counters.inc(Counter::TimeWaitRecycled);
                 }
@@ -116,7 +116,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             }
             _ => {}
         }
-        wheel.arm(index, slot.deadline.min(now + RTO_MIN));
+        slot.arm(index, slot.deadline.min(now + RTO_MIN), wheel);
         After::Rest
     }
 }

@@ -1,3 +1,5 @@
+//! The wheel against a sorted map, jumping and standing clocks, budgets.
+
 use super::*;
 use core::time::Duration;
 use proptest::prelude::*;
