@@ -6,7 +6,7 @@ use std::process::Command;
 
 const FUNCTIONS: &[&str] = &[
     "shim_.*",
-    "rte_eal_(init|cleanup|remote_launch|wait_lcore|get_runtime_dir)",
+    "rte_eal_(cleanup|remote_launch|wait_lcore|get_runtime_dir)",
     "rte_(get_main_lcore|get_next_lcore|lcore_to_socket_id|lcore_to_cpu_id|get_tsc_hz|version|strerror)",
     "rte_log_set_global_level",
     "rte_pktmbuf_pool_create",
@@ -76,6 +76,7 @@ fn generate(cflags: &[String]) {
     let mut builder = bindgen::Builder::default()
         .header("shim/shim.h")
         .clang_args(cflags)
+        .generate_comments(false)
         .rust_edition(bindgen::RustEdition::Edition2024)
         .use_core()
         .derive_debug(false)

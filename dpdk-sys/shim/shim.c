@@ -49,6 +49,7 @@ int shim_errno(void)
 }
 
 static shim_log_sink log_sink;
+static FILE *log_stream;
 
 static ssize_t log_write(void *cookie, const char *text, size_t len)
 {
@@ -60,10 +61,36 @@ static ssize_t log_write(void *cookie, const char *text, size_t len)
 int shim_log_to(shim_log_sink sink)
 {
 	static const cookie_io_functions_t functions = { .write = log_write };
-	FILE *stream = fopencookie(NULL, "w", functions);
 
-	if (stream == NULL)
-		return -1;
 	log_sink = sink;
-	return rte_openlog_stream(stream);
+	log_stream = fopencookie(NULL, "w", functions);
+	if (log_stream == NULL)
+		return -1;
+	setvbuf(log_stream, NULL, _IOLBF, 0);
+	return rte_openlog_stream(log_stream);
+}
+
+int shim_eal_init(int argc, char **argv, int plain)
+{
+#ifdef __GLIBC__
+	FILE *out = stdout, *err = stderr;
+	FILE *nowhere = plain ? NULL : fopen("/dev/null", "w");
+	int code;
+
+	if (nowhere != NULL && log_stream != NULL) {
+		stdout = nowhere;
+		stderr = log_stream;
+	}
+	code = rte_eal_init(argc, argv);
+	stdout = out;
+	stderr = err;
+	if (log_stream != NULL)
+		fflush(log_stream);
+	if (nowhere != NULL)
+		fclose(nowhere);
+	return code;
+#else
+	(void)plain;
+	return rte_eal_init(argc, argv);
+#endif
 }

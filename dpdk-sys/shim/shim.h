@@ -30,6 +30,12 @@ uint64_t shim_rdtsc(void);
 unsigned int shim_lcore_id(void);
 int shim_errno(void);
 
+/*
+ * rte_eal_init. Unless `plain`, what it prints past its log is caught: the page of options after a mistyped one is
+ * dropped, and complaints on standard error go to the sink below.
+ */
+int shim_eal_init(int argc, char **argv, int plain);
+
 /* Everything EAL and the drivers log from now on goes to `sink`, with its RTE_LOG_ level. Returns 0, or -1. */
 typedef void (*shim_log_sink)(uint32_t level, const char *text, size_t len);
 int shim_log_to(shim_log_sink sink);
