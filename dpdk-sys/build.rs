@@ -1,6 +1,7 @@
 //! Asks pkg-config for DPDK, compiles its static inlines and makes the bindings.
 
 use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -25,30 +26,34 @@ fn main() {
     println!("cargo::rerun-if-changed=shim");
     // Run here and not by the pkg-config crate, which drops `-include rte_config.h` and `-march`: without them the
     // structures have another layout than in the library.
-    let (Ok(cflags), Ok(libs)) = (pkg_config(&["--cflags"]), pkg_config(&["--libs"])) else { return };
+    let Some(cflags) = pkg_config(&["--cflags"]) else { return };
+    let Some(libs) = pkg_config(&["--libs"]) else { return };
+    if let Some(dir) = pkg_config(&["--variable=pcfiledir"]).and_then(|words| words.into_iter().next()) {
+        // Another DPDK was installed.
+        println!("cargo::rerun-if-changed={dir}/libdpdk.pc");
+    }
     link(&libs);
     compile_shim(&cflags);
     generate(&cflags);
 }
 
 /// The words pkg-config prints for libdpdk. On failure the build ends with advice for people.
-fn pkg_config(arguments: &[&str]) -> Result<Vec<String>, ()> {
+fn pkg_config(arguments: &[&str]) -> Option<Vec<String>> {
     let program = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
-    let fail = |what: String| {
-        println!("cargo::error={what}");
-        println!("cargo::error=fix: apt-get install libdpdk-dev pkg-config clang libclang-dev");
-        println!("cargo::error=or build without the `dpdk` feature: everything except `penstock run` works without it");
-    };
-    match Command::new(&program).args(arguments).arg("libdpdk >= 22.11").output() {
+    let problem = match Command::new(&program).args(arguments).arg("libdpdk >= 22.11").output() {
         Ok(output) if output.status.success() => {
-            Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().map(String::from).collect())
+            return Some(String::from_utf8_lossy(&output.stdout).split_whitespace().map(String::from).collect());
         }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_string();
-            Err(fail(format!("DPDK (libdpdk 22.11 or newer) was not found by {program}: {said}")))
+            format!("DPDK (libdpdk 22.11 or newer) was not found by {program}: {said}")
         }
-        Err(error) => Err(fail(format!("{program} could not be run: {error}"))),
-    }
+        Err(error) => format!("{program} could not be run: {error}"),
+    };
+    println!("cargo::error={problem}");
+    println!("cargo::error=fix: apt-get install libdpdk-dev pkg-config clang libclang-dev");
+    println!("cargo::error=or build without the feature `dpdk`: everything except `penstock run` works without it");
+    None
 }
 
 fn link(libs: &[String]) {
@@ -96,12 +101,12 @@ fn generate(cflags: &[String]) {
         builder = builder.allowlist_function(function);
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
-    let written = builder.generate().map_err(|error| error.to_string());
-    match written.and_then(|bindings| bindings.write_to_file(&out).map_err(|error| error.to_string())) {
-        Ok(()) => {}
-        Err(error) => {
-            println!("cargo::error=the bindings to DPDK could not be made: {error}");
-            println!("cargo::error=fix: apt-get install clang libclang-dev");
-        }
+    // bindgen panics when there is no libclang.
+    let generate = AssertUnwindSafe(|| builder.generate().map_err(|error| error.to_string()));
+    let bindings = catch_unwind(generate).unwrap_or_else(|_| Err("libclang was not found".into()));
+    let written = bindings.and_then(|bindings| bindings.write_to_file(&out).map_err(|error| error.to_string()));
+    if let Err(error) = written {
+        println!("cargo::error=the bindings to DPDK could not be made: {error}");
+        println!("cargo::error=fix: apt-get install clang libclang-dev");
     }
 }

@@ -18,7 +18,8 @@ fn isolated(test: &str, args: &[&str], body: fn(Result<Eal, Failure>)) {
         return body(Eal::start(&line));
     }
     let program = std::env::current_exe().expect("the test knows its own file");
-    let child = Command::new(program).args(["--exact", test, "--nocapture"]).env(CHILD, test).output().expect("runs itself");
+    let child =
+        Command::new(program).args(["--exact", test, "--nocapture"]).env(CHILD, test).output().expect("runs itself");
     let text = format!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
     assert!(child.status.success(), "{}: {text}", child.status);
     assert!(text.contains("1 passed"), "the child ran no test: {text}");
@@ -75,7 +76,10 @@ fn frames_come_back_whole_and_in_order_and_none_leaks() {
             assert_eq!(bed.queue.receive(&mut last), 1);
             for (i, frame) in burst[1..].iter().chain(&last).enumerate() {
                 let content: Vec<u8> = (0..64 + i).map(|i| (i as u16 ^ round) as u8).collect();
-                assert_eq!((frame.bytes(), frame.is_chained(), frame.rx().l4_checksum), (&content[..], false, Checksum::Unknown));
+                assert_eq!(
+                    (frame.bytes(), frame.is_chained(), frame.rx().l4_checksum),
+                    (&content[..], false, Checksum::Unknown)
+                );
             }
         }
         let Bed { pool, queue, port, .. } = bed;

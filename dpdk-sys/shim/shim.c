@@ -51,19 +51,21 @@ int shim_errno(void)
 static shim_log_sink log_sink;
 static FILE *log_stream;
 
+/* The cookie: NULL for the log, whose messages have a level, else for what was meant for standard error. */
 static ssize_t log_write(void *cookie, const char *text, size_t len)
 {
-	(void)cookie;
-	log_sink((uint32_t)rte_log_cur_msg_loglevel(), text, len);
+	uint32_t level = cookie == NULL ? (uint32_t)rte_log_cur_msg_loglevel() : RTE_LOG_ERR;
+
+	log_sink(level, text, len);
 	return (ssize_t)len;
 }
 
+static const cookie_io_functions_t log_functions = { .write = log_write };
+
 int shim_log_to(shim_log_sink sink)
 {
-	static const cookie_io_functions_t functions = { .write = log_write };
-
 	log_sink = sink;
-	log_stream = fopencookie(NULL, "w", functions);
+	log_stream = fopencookie(NULL, "w", log_functions);
 	if (log_stream == NULL)
 		return -1;
 	setvbuf(log_stream, NULL, _IOLBF, 0);
@@ -75,19 +77,20 @@ int shim_eal_init(int argc, char **argv, int plain)
 #ifdef __GLIBC__
 	FILE *out = stdout, *err = stderr;
 	FILE *nowhere = plain ? NULL : fopen("/dev/null", "w");
+	FILE *complaints = plain ? NULL : fopencookie(&log_sink, "w", log_functions);
 	int code;
 
-	if (nowhere != NULL && log_stream != NULL) {
+	if (nowhere != NULL)
 		stdout = nowhere;
-		stderr = log_stream;
-	}
+	if (complaints != NULL)
+		stderr = complaints;
 	code = rte_eal_init(argc, argv);
 	stdout = out;
 	stderr = err;
-	if (log_stream != NULL)
-		fflush(log_stream);
 	if (nowhere != NULL)
 		fclose(nowhere);
+	if (complaints != NULL)
+		fclose(complaints);
 	return code;
 #else
 	(void)plain;

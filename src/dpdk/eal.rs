@@ -4,7 +4,7 @@ use super::{explain, log};
 use crate::failure::{Exit, Failure};
 use dpdk_sys as sys;
 use std::ffi::{CStr, CString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
@@ -31,7 +31,10 @@ impl Eal {
     /// `Exit::Environment` with the lines that EAL logged and, for the usual causes, the command that fixes them.
     pub fn start(args: &[String]) -> Result<Eal, Failure> {
         if STARTED.swap(true, Ordering::SeqCst) {
-            return Err(Failure::new(Exit::Environment, "EAL was started before in this process and cannot start twice"));
+            return Err(Failure::new(
+                Exit::Environment,
+                "EAL was started before in this process and cannot start twice",
+            ));
         }
         let (argv, argc) = leak_argv(args)?;
         let plain = args.iter().any(|arg| matches!(arg.as_str(), "-h" | "--help" | "-v"));
@@ -40,19 +43,21 @@ impl Eal {
         // SAFETY: argv points to argc pointers to NUL-terminated strings and a final null pointer; all of it is leaked and
         // unshared, so EAL may reorder it and keep it.
         let code = unsafe { sys::shim_eal_init(argc, argv, i32::from(plain)) };
+        let own_runtime_dir = own_runtime_dir(args);
         if code < 0 {
+            remove(own_runtime_dir.as_deref());
             // SAFETY: reads a per-thread variable.
             let errno = unsafe { sys::shim_errno() };
             return Err(explain::start_failure(args, &log::lines(), &super::error_text(errno)));
         }
-        let inner = Inner { started_on: thread::current().id(), own_runtime_dir: own_runtime_dir(args) };
+        let inner = Inner { started_on: thread::current().id(), own_runtime_dir };
         Ok(Eal { _inner: Arc::new(inner) })
     }
 
-    /// Ends the start-up phase: errors logged so far are shown, and from now on as they come. Until then they are kept to
-    /// explain failures, see `EthPort::find`.
-    pub fn settle(&self, args: &[String]) {
-        log::settle(args.iter().any(|arg| arg.starts_with("--log-level")));
+    /// Ends the start-up phase: until now, errors were kept to explain a failure (see `EthPort::find`); those that nothing
+    /// explained are shown, as errors or, when the start `survived` them, as notes. Later ones are shown as they come.
+    pub fn settle(&self, survived: bool) {
+        log::settle(survived);
     }
 }
 
@@ -60,15 +65,21 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if thread::current().id() != self.started_on {
             // EAL memory may be in use by the main lcore; the process gives it back when it ends.
-            eprintln!("warning: the last user of DPDK ended on a thread other than the main lcore; EAL is not cleaned up");
+            eprintln!(
+                "warning: the last user of DPDK ended on a thread other than the main lcore; EAL is not cleaned up"
+            );
             return;
         }
         // SAFETY: this is the main lcore, and no port, pool, task or lcore handle exists: each holds an `Eal`.
         unsafe { sys::rte_eal_cleanup() };
-        if let Some(dir) = &self.own_runtime_dir {
-            // A folder that stays is untidy, not a failure.
-            let _ = std::fs::remove_dir_all(dir);
-        }
+        remove(self.own_runtime_dir.as_deref());
+    }
+}
+
+fn remove(runtime_dir: Option<&Path>) {
+    if let Some(dir) = runtime_dir {
+        // A folder that stays is untidy, not a failure.
+        let _ = std::fs::remove_dir_all(dir);
     }
 }
 
@@ -78,7 +89,7 @@ fn own_runtime_dir(args: &[String]) -> Option<PathBuf> {
     if prefix != format!("penstock_{}", std::process::id()) {
         return None;
     }
-    // SAFETY: EAL runs; the string is NUL-terminated, lives in EAL's static storage and is copied at once.
+    // SAFETY: EAL has read its arguments; the string is NUL-terminated, lives in EAL's static storage and is copied at once.
     let dir = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
     let dir = PathBuf::from(dir.to_str().ok()?);
     dir.ends_with(prefix).then_some(dir)

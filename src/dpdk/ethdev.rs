@@ -81,7 +81,7 @@ impl EthPort {
             }
             None => ports.first().copied(),
         };
-        let id = id.ok_or_else(|| explain::no_port(wanted, &log::errors(), &names))?;
+        let id = id.ok_or_else(|| explain::no_port(wanted, &log::take_errors(), &names))?;
         let name = port_name(id);
         let info = device_info(id, &name)?;
         Ok(EthPort { device: Arc::new(Device { id, pools: OnceLock::new(), _eal: eal.clone() }), info, name })
@@ -122,10 +122,10 @@ impl EthPort {
             code = self.apply(&shape);
         }
         check(code, || format!("{} refused {} queue pairs with MTU {}", self.name, shape.queues, shape.mtu))?;
+        let (rx, tx) = (&mut shape.rx_descriptors, &mut shape.tx_descriptors);
         // SAFETY: the port is configured and stopped.
-        check(unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &mut shape.rx_descriptors, &mut shape.tx_descriptors) }, || {
-            format!("{} gave no descriptor counts", self.name)
-        })?;
+        let code = unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, rx, tx) };
+        check(code, || format!("{} gave no descriptor counts", self.name))?;
         if options.mtu.is_some() {
             // Drivers that know no MTU answer ENOTSUP; then the frame size is what `configure` said.
             // SAFETY: the port is configured.
@@ -182,7 +182,10 @@ impl EthPort {
     pub fn link_up(&self) -> bool {
         let mut link = MaybeUninit::<sys::rte_eth_link>::zeroed();
         // SAFETY: the port exists; the call fills in `link`, for which all zero is a value too.
-        unsafe { sys::rte_eth_link_get_nowait(self.device.id, link.as_mut_ptr()) == 0 && link.assume_init().link_status() == 1 }
+        unsafe {
+            sys::rte_eth_link_get_nowait(self.device.id, link.as_mut_ptr()) == 0
+                && link.assume_init().link_status() == 1
+        }
     }
 
     /// The device's basic counters, then its extended ones.

@@ -17,6 +17,8 @@ const fn cause(says: &'static str, fix: &'static str) -> Cause {
     Cause { says, fix }
 }
 
+/// Advice when EAL's memory is used up.
+pub(super) const MORE_MEMORY: &str = RESERVE;
 const RESERVE: &str = "echo 512 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages (as root)\nor run on plain pages: \
                        workers.hugepages = \"off\" in the configuration, --no-huge -m 512 on an EAL command line";
 const MOUNT: &str = "mount -t hugetlbfs none /dev/hugepages (as root), or add --in-memory, which needs no mount\nor run on \
@@ -29,7 +31,10 @@ const DRIVER: &str = "check the driver's name in the device argument; install al
 
 /// The most telling causes first: the first that any line names is reported.
 const CAUSES: &[Cause] = &[
-    cause("is not compatible with --in-memory", "use one of --no-huge (plain pages) and --in-memory (hugepages), not both"),
+    cause(
+        "is not compatible with --in-memory",
+        "use one of --no-huge (plain pages) and --in-memory (hugepages), not both",
+    ),
     cause("unrecognized option", OPTION),
     cause("invalid option", OPTION),
     cause("requires an argument", OPTION),
@@ -41,6 +46,7 @@ const CAUSES: &[Cause] = &[
     cause("cannot open shared object", DRIVER),
     cause("is another primary process running", "end the other DPDK program, or add --file-prefix=ANOTHER_NAME"),
     cause("no mounted hugetlbfs", MOUNT),
+    cause("unable to create tap interface", RIGHTS),
     cause("permission denied", RIGHTS),
     cause("operation not permitted", RIGHTS),
     cause("no free 2048 kb hugepages", RESERVE),
@@ -63,7 +69,8 @@ pub(super) fn start_failure(args: &[String], lines: &[String], errno: &str) -> F
 
 /// A device that EAL has no port for. `errors`: the error lines logged since the start; `ports`: the ports there are.
 pub(super) fn no_port(device: Option<&str>, errors: &[String], ports: &[String]) -> Failure {
-    let others = if ports.is_empty() { "EAL has no port at all".into() } else { format!("EAL has {}", ports.join(", ")) };
+    let others =
+        if ports.is_empty() { "EAL has no port at all".into() } else { format!("EAL has {}", ports.join(", ")) };
     let mut what = match device {
         Some(device) => format!("no port for device {device}; {others}"),
         None => others,
@@ -82,14 +89,19 @@ fn no_port_fix(device: Option<&str>, errors: &[String]) -> String {
     match device {
         Some(address) if is_pci(address) => format!(
             "see whether it exists and who drives it: dpdk-devbind.py --status\nthen: modprobe vfio-pci && \
-             dpdk-devbind.py --bind=vfio-pci {address}"
+             dpdk-devbind.py --bind=vfio-pci {address}\nand with EAL arguments of your own, add -a {address}"
+        ),
+        Some(device) if errors.is_empty() => format!(
+            "add --vdev {device} to the EAL arguments, or set port.device to the device they name, or leave it out"
         ),
         Some(device) => format!(
             "check the arguments of {device} and that the interface or peer they name exists (ip link); \
              for more: --log-level=debug"
         ),
-        None => "name a device: port.device in the configuration, or --vdev net_tap0,iface=tap0 or -a PCI_ADDRESS before --"
-            .into(),
+        None => {
+            "name a device: port.device in the configuration, or --vdev net_tap0,iface=tap0 or -a PCI_ADDRESS before --"
+                .into()
+        }
     }
 }
 
@@ -126,7 +138,10 @@ mod tests {
     #[test]
     fn known_causes_name_their_fix() {
         for (logged, fix) in [
-            ("EAL: No free 2048 kB hugepages reported on node 0\nEAL: FATAL: Cannot get hugepage information.", "nr_hugepages"),
+            (
+                "EAL: No free 2048 kB hugepages reported on node 0\nEAL: FATAL: Cannot get hugepage information.",
+                "nr_hugepages",
+            ),
             ("EAL: no mounted hugetlbfs found for that size\nEAL: Cannot init EAL: Permission denied", "--in-memory"),
             ("EAL: Not enough memory available! Requested: 64MB, available: 2MB", "workers.hugepages"),
             ("penstock: unrecognized option '--bogus'\nEAL: Invalid 'command line' arguments.", "penstock -h"),
@@ -154,6 +169,7 @@ mod tests {
         let failed = lines("rte_pmd_init_internals(): net_af_packet0: ioctl failed (SIOCGIFINDEX):No such device");
         let failure = no_port(Some("net_af_packet0"), &failed, &["net_null0".into()]);
         assert!(failure.what.contains("SIOCGIFINDEX") && failure.what.contains("EAL has net_null0"), "{failure}");
+        assert!(no_port(Some("net_tap0"), &[], &["net_null0".into()]).fix.unwrap().contains("--vdev net_tap0"));
         assert!(no_port(None, &[], &[]).fix.unwrap().contains("port.device"));
         assert!(is_pci("01:00.0") && is_pci("0000:01:00.0,x=1") && !is_pci("net_tap0,iface=a:b"));
     }

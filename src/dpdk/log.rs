@@ -46,14 +46,13 @@ pub(super) fn capture(verbose: bool) -> Result<(), Failure> {
 }
 
 /// Ends the start: shows the errors that were kept, forgets the rest, and shows errors as they come from now on.
-pub(super) fn settle(verbose: bool) {
+pub(super) fn settle(survived: bool) {
     let mut log = log();
-    if !verbose {
-        for (_, line) in log.lines.iter().filter(|(level, _)| *level <= ERR) {
-            eprintln!("{line}");
-        }
-        log.shown_level = ERR;
+    let prefix = if survived { "note: logged while starting, and survived: " } else { "" };
+    for (_, line) in log.lines.iter().filter(|(level, _)| (log.shown_level + 1..=ERR).contains(level)) {
+        eprintln!("{prefix}{line}");
     }
+    log.shown_level = log.shown_level.max(ERR);
     log.lines.clear();
 }
 
@@ -62,9 +61,10 @@ pub(super) fn lines() -> Vec<String> {
     log().lines.iter().map(|(_, line)| line.clone()).collect()
 }
 
-/// The kept lines that are errors, oldest first.
-pub(super) fn errors() -> Vec<String> {
-    log().lines.iter().filter(|(level, _)| *level <= ERR).map(|(_, line)| line.clone()).collect()
+/// Takes the kept lines that are errors, oldest first: whoever takes them shows them.
+pub(super) fn take_errors() -> Vec<String> {
+    let lines = std::mem::take(&mut log().lines);
+    lines.into_iter().filter(|(level, _)| *level <= ERR).map(|(_, line)| line).collect()
 }
 
 unsafe extern "C" fn sink(level: u32, text: *const core::ffi::c_char, len: usize) {

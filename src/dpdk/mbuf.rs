@@ -215,9 +215,12 @@ mod tests {
     fn checksum_flags_have_four_values_and_none_counts_as_verified() {
         let none = sys::SHIM_RX_L4_MASK;
         let good = none & !sys::SHIM_RX_L4_BAD;
-        for (flags, expected) in
-            [(0, Checksum::Unknown), (sys::SHIM_RX_L4_BAD, Checksum::Bad), (good, Checksum::Good), (none, Checksum::Good)]
-        {
+        for (flags, expected) in [
+            (0, Checksum::Unknown),
+            (sys::SHIM_RX_L4_BAD, Checksum::Bad),
+            (good, Checksum::Good),
+            (none, Checksum::Good),
+        ] {
             assert_eq!(checksum(flags, sys::SHIM_RX_L4_UNKNOWN, sys::SHIM_RX_L4_BAD), expected, "{flags:#x}");
         }
     }

@@ -48,5 +48,7 @@ fn check(code: i32, what: impl FnOnce() -> String) -> Result<i32, Failure> {
     if code >= 0 {
         return Ok(code);
     }
-    Err(Failure::new(Exit::Environment, format!("{}: {}", what(), error_text(code))))
+    let failure = Failure::new(Exit::Environment, format!("{}: {}", what(), error_text(code)));
+    let out_of_memory = code == -rustix::io::Errno::NOMEM.raw_os_error();
+    Err(if out_of_memory { failure.fix(explain::MORE_MEMORY) } else { failure })
 }
