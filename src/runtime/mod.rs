@@ -1,4 +1,19 @@
 //! Lcores and ports: the only place where `dpdk` meets `worker`.
+//!
+//! Owns the order of starting and stopping, the worker loop, signals, and what is printed about them. Refuses to know
+//! protocols.
+
+#[cfg(feature = "dpdk")]
+mod launch;
+#[cfg(feature = "dpdk")]
+mod parts;
+pub mod plan;
+pub mod report;
+pub mod shutdown;
+#[cfg(feature = "dpdk")]
+mod supervise;
+#[cfg(feature = "dpdk")]
+mod turn_loop;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -6,13 +21,26 @@ use crate::failure::Failure;
 /// What `penstock run` was asked to do.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// EAL arguments given before `--`; None: plan them.
+    /// EAL arguments given before `--`, program name first; None: plan them.
     pub eal_args: Option<Vec<String>>,
     /// The checked configuration.
     pub config: Config,
 }
 
 /// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// `Exit::Environment` when EAL, the device or memory cannot be had, `Exit::Runtime` when a worker panicked.
+#[cfg(feature = "dpdk")]
+pub fn run(options: RunOptions) -> Result<(), Failure> {
+    launch::run(options)
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// Always: this build has no DPDK.
+#[cfg(not(feature = "dpdk"))]
 pub fn run(_options: RunOptions) -> Result<(), Failure> {
     Err(Failure::new(crate::failure::Exit::Environment, "this build has no DPDK support")
         .fix("build with: cargo build --release --features dpdk"))
