@@ -9,6 +9,7 @@ use super::{RunOptions, parts};
 use crate::config::Config;
 use crate::dpdk::{self, Clock, Eal, EthPort, FRAME_OVERHEAD, Lcore, Pool, PortOptions, PortShape, QueuePort, Task};
 use crate::failure::{Exit, Failure};
+use crate::net::neighbor::Neighbors;
 use crate::port::Port;
 use crate::telemetry::Counters;
 use crate::worker::Worker;
@@ -154,7 +155,7 @@ fn serve(
         command: CachePadded::new(AtomicU8::new(Command::Run as u8)),
         clock: Clock::start(eal),
         config: Arc::clone(config),
-        neighbors: parts::build_neighbors(),
+        neighbors: Neighbors::new(),
     });
     let counters: Vec<Arc<Counters>> = queues.iter().map(|_| Arc::default()).collect();
     let mut tasks = Vec::new();

@@ -2,31 +2,18 @@
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
-use crate::mem::Arena;
-use crate::net::neighbor::Neighbors;
-use crate::worker::App;
-use std::sync::Arc;
+use crate::gateway::Gateway;
+use crate::mem::{Arena, ArenaOptions};
 
 /// The program on top of the sessions.
-pub(super) struct Program;
+pub(super) type Program = Gateway;
 
-impl App for Program {}
-
-/// The program of one worker.
-#[allow(clippy::unnecessary_wraps)]
-pub(super) fn build_app(_config: &Arc<Config>) -> Result<Program, Failure> {
-    Ok(Program)
-}
-
-/// The neighbour table that all workers share.
-pub(super) fn build_neighbors() -> Arc<Neighbors> {
-    Arc::new(Neighbors)
-}
-
-/// A worker's arena and what backs it, such as `2 MiB hugepages`.
-#[allow(clippy::unnecessary_wraps)]
-pub(super) fn build_arena(_config: &Config, _bytes: usize, _node: u32) -> Result<(Arena, String), Failure> {
-    Ok((Arena, "nothing yet".into()))
+/// A worker's arena, on its NUMA node, and what backs it, such as `2 MiB hugepages`.
+pub(super) fn build_arena(config: &Config, bytes: usize, node: u32) -> Result<(Arena, String), Failure> {
+    let options = ArenaOptions { hugepages: config.workers.hugepages, numa_node: Some(node) };
+    let arena = Arena::new(bytes, options)?;
+    let backing = arena.backing().to_string();
+    Ok((arena, backing))
 }
 
 /// Random bits for hashes and initial sequence numbers.

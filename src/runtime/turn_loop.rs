@@ -59,7 +59,7 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
     let (arena, backing) = parts::build_arena(&shared.config, bytes, node)?;
     let mut worker = Worker::new(WorkerParts {
         port,
-        app: parts::build_app(&shared.config)?,
+        app: parts::Program::new(&shared.config)?,
         config: Arc::clone(&shared.config),
         neighbors: Arc::clone(&shared.neighbors),
         counters,
