@@ -12,12 +12,11 @@ pub use conn::{Conn, ConnId, Event};
 
 use crate::config::{Config, Listener};
 use crate::failure::Failure;
-use crate::limits::CONTROL_ANSWERS_PER_S;
 use crate::mem::{Arena, BlockPool, Slice};
 use crate::net::flow::FlowTable;
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
-use crate::net::rate::TokenBucket;
+use crate::net::rate::AnswerLimit;
 use crate::net::tcb::{Engine, Last, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
@@ -97,7 +96,7 @@ pub struct Stack<P: Port, S> {
     time_wait: TimeWait,
     half_open: usize,
     accepting: bool,
-    rst_budget: TokenBucket,
+    rst_limit: AnswerLimit,
     changed: ChangedList,
     burst: Burst<P::Frame>,
     tx: TxQueue<P::Frame>,
@@ -189,7 +188,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             time_wait: TimeWait::new(arena, tcp.time_wait_entries as usize, tcp.time_wait, [secret[2], secret[3]])?,
             half_open: 0,
             accepting: true,
-            rst_budget: TokenBucket::new(CONTROL_ANSWERS_PER_S, now),
+            rst_limit: AnswerLimit::default(),
             changed: ChangedList { now: arena.slice(connections, |_| 0)?, now_len: 0 },
             burst: Burst::new(),
             tx: TxQueue::default(),

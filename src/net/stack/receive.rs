@@ -50,7 +50,10 @@ impl<P: Port, S: Default> Stack<P, S> {
                 continue;
             }
             match self.link.classify_bytes(frame.bytes(), frame.rx()) {
-                Class::Tcp(segment) => {
+                Class::Tcp(mut segment) => {
+                    if segment.l4 > segment.l3 + 40 {
+                        segment.strip_extensions(frame.bytes_mut());
+                    }
                     let hash = self.flows.hash(&segment.key);
                     self.flows.prefetch(hash);
                     work.push(Work { frame: i as u8, hash, segment });
@@ -190,9 +193,9 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.deliver(port, index, segment, packet, now);
     }
 
-    /// Answers a segment for a closed port (RFC 9293, 3.10.7.1), within the budget.
+    /// Answers a segment for a closed port (RFC 9293, 3.10.7.1), within the limit.
     fn refuse(&mut self, port: &mut P, segment: &Segment, packet: &[u8], now: Instant) {
-        if !self.rst_budget.take(now) {
+        if !self.rst_limit.take(now) {
             return self.counters.inc(Counter::DropRstLimit);
         }
         let l2 = self.link.resolve(segment.key.remote_ip());
