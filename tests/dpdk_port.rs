@@ -1,5 +1,5 @@
-//! The DPDK leaf against real EAL and virtual devices, on plain pages. EAL starts once per process, so each test runs itself
-//! again in a process of its own.
+//! The DPDK leaf against real EAL and virtual devices, on plain pages. EAL starts once per process, so each test runs
+//! itself again in a process of its own.
 #![cfg(feature = "dpdk")]
 
 use penstock::dpdk::{Clock, Eal, EthPort, Mbuf, Pool, PortOptions, QueuePort, pool_frames};
@@ -27,7 +27,7 @@ fn isolated(test: &str, args: &[&str], body: fn(Result<Eal, Failure>)) {
 
 const ONE_CORE: &[&str] = &["--lcores=0@0,1@0", "-m", "256"];
 
-fn with_device<'a>(device: &'a str) -> Vec<&'a str> {
+fn with_device(device: &str) -> Vec<&str> {
     [ONE_CORE, &["--vdev", device]].concat()
 }
 
@@ -45,7 +45,7 @@ fn bed(eal: Result<Eal, Failure>, device: &str, frames: Option<u32>) -> Bed {
     let shape = port.configure(&options).expect("configures");
     let frames = frames.unwrap_or_else(|| pool_frames(1, shape.rx_descriptors, shape.tx_descriptors));
     let pool = Pool::new(&eal, None, frames, shape.room).expect("memory for the pool");
-    let mut queues = port.start(&shape, &options, &[pool.clone()]).expect("starts");
+    let mut queues = port.start(&shape, &options, std::slice::from_ref(&pool)).expect("starts");
     Bed { pool, queue: queues.remove(0), port, _eal: eal }
 }
 

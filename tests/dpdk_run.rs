@@ -36,11 +36,10 @@ fn config(device: String) -> Config {
 /// The gateway, when this process is to be it.
 #[test]
 fn gateway() {
-    if let Ok(device) = std::env::var(CHILD) {
-        if let Err(failure) = run(RunOptions { eal_args: None, config: config(device) }) {
-            eprintln!("{failure}");
-            std::process::exit(i32::from(failure.exit as u8));
-        }
+    let Ok(device) = std::env::var(CHILD) else { return };
+    if let Err(failure) = run(RunOptions { eal_args: None, config: config(device) }) {
+        eprintln!("{failure}");
+        std::process::exit(i32::from(failure.exit as u8));
     }
 }
 

@@ -1,5 +1,5 @@
-//! A queue pair of net_tap against the kernel's UDP: chains, and checksums made and verified by the driver. Needs root, tun
-//! and the `ip` program; says so and passes without them.
+//! A queue pair of net_tap against the kernel's UDP: chains, and checksums made and verified by the driver. Needs root,
+//! tun and the `ip` program; says so and passes without them.
 #![cfg(feature = "dpdk")]
 
 use penstock::dpdk::{Eal, EthPort, Mbuf, Pool, PortOptions, QueuePort};

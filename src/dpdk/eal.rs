@@ -24,8 +24,8 @@ struct Inner {
 }
 
 impl Eal {
-    /// Starts EAL with a command line, program name first. The calling thread becomes the main lcore: EAL pins it to that
-    /// lcore's CPU. Possible once per process, even after a failure: EAL does not undo what it did.
+    /// Starts EAL with a command line, program name first. The calling thread becomes the main lcore: EAL pins it to
+    /// that lcore's CPU. Possible once per process, even after a failure: EAL does not undo what it did.
     ///
     /// # Errors
     /// `Exit::Environment` with the lines that EAL logged and, for the usual causes, the command that fixes them.
@@ -40,8 +40,8 @@ impl Eal {
         let plain = args.iter().any(|arg| matches!(arg.as_str(), "-h" | "--help" | "-v"));
         let verbose = args.iter().any(|arg| arg.starts_with("--log-level"));
         log::capture(verbose)?;
-        // SAFETY: argv points to argc pointers to NUL-terminated strings and a final null pointer; all of it is leaked and
-        // unshared, so EAL may reorder it and keep it.
+        // SAFETY: argv points to argc pointers to NUL-terminated strings and a final null pointer; all of it is leaked
+        // and unshared, so EAL may reorder it and keep it.
         let code = unsafe { sys::shim_eal_init(argc, argv, i32::from(plain)) };
         let own_runtime_dir = own_runtime_dir(args);
         if code < 0 {
@@ -54,8 +54,9 @@ impl Eal {
         Ok(Eal { _inner: Arc::new(inner) })
     }
 
-    /// Ends the start-up phase: until now, errors were kept to explain a failure (see `EthPort::find`); those that nothing
-    /// explained are shown, as errors or, when the start `survived` them, as notes. Later ones are shown as they come.
+    /// Ends the start-up phase: until now, errors were kept to explain a failure (see `EthPort::find`); those that
+    /// nothing explained are shown, as errors or, when the start `survived` them, as notes. Later ones are shown as
+    /// they come.
     pub fn settle(&self, survived: bool) {
         log::settle(survived);
     }
@@ -89,7 +90,8 @@ fn own_runtime_dir(args: &[String]) -> Option<PathBuf> {
     if prefix != format!("penstock_{}", std::process::id()) {
         return None;
     }
-    // SAFETY: EAL has read its arguments; the string is NUL-terminated, lives in EAL's static storage and is copied at once.
+    // SAFETY: EAL has read its arguments; the string is NUL-terminated, lives in EAL's static storage and is copied at
+    // once.
     let dir = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
     let dir = PathBuf::from(dir.to_str().ok()?);
     dir.ends_with(prefix).then_some(dir)

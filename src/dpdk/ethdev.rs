@@ -1,7 +1,7 @@
 //! Ethernet devices: finding, configuring, starting and stopping them.
 //!
-//! Owns the negotiation of queues, descriptors and offloads with what the device has. Refuses to move frames: `start` gives
-//! a [`QueuePort`] for each queue pair.
+//! Owns the negotiation of queues, descriptors and offloads with what the device has. Refuses to move frames: `start`
+//! gives a [`QueuePort`] for each queue pair.
 
 use super::queue::{Device, QueuePort};
 use super::{Eal, Pool, check, explain, log};
@@ -65,7 +65,8 @@ pub struct EthPort {
 }
 
 impl EthPort {
-    /// The port of a device (a vdev argument or PCI address, arguments after a comma ignored), or the only port there is.
+    /// The port of a device (a vdev argument or PCI address, arguments after a comma ignored), or the only port there
+    /// is.
     ///
     /// # Errors
     /// `Exit::Environment`, with what the driver logged, when EAL has no such port, none at all, or several to choose from.
@@ -249,8 +250,8 @@ impl EthPort {
     fn set_up_queue(&self, shape: &PortShape, queue: u16, pool: &Pool) -> Result<(), Failure> {
         let id = self.device.id;
         let node = self.node().unwrap_or(sys::SHIM_SOCKET_ANY as u32);
-        // SAFETY: the port is configured for this queue; without a configuration the device's default holds; the pool is kept
-        // by `device` until the port is closed.
+        // SAFETY: the port is configured for this queue; without a configuration the device's default holds; the pool
+        // is kept by `device` until the port is closed.
         let (rx, tx) = unsafe {
             let none = core::ptr::null();
             (

@@ -8,8 +8,8 @@ use dpdk_sys as sys;
 
 /// An owned mbuf, or chain of mbufs, as wide as the pointer: an array of them is the array DPDK's bursts take.
 ///
-/// Invariant: the pointer is to a live, direct or externally buffered mbuf whose reference count is 1 and that nobody else
-/// uses; `data_off + data_len <= buf_len` for each segment.
+/// Invariant: the pointer is to a live, direct or externally buffered mbuf whose reference count is 1 and that nobody
+/// else uses; `data_off + data_len <= buf_len` for each segment.
 #[repr(transparent)]
 pub struct Mbuf(NonNull<sys::rte_mbuf>);
 
@@ -74,8 +74,8 @@ impl Drop for Mbuf {
 impl Frame for Mbuf {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` bytes from `start` lie in the segment's buffer, which is ours while `self` is borrowed. The buffer is
-        // memory mapped by EAL, so each of its bytes has a value.
+        // SAFETY: `len` bytes from `start` lie in the segment's buffer, which is ours while `self` is borrowed. The
+        // buffer is memory mapped by EAL, so each of its bytes has a value.
         unsafe {
             let (start, len) = data(self.0.as_ptr());
             core::slice::from_raw_parts(start, len)
@@ -166,7 +166,8 @@ impl Frame for Mbuf {
     }
 }
 
-/// The remaining value, NONE, says that the field is wrong but the data was verified, as between two guests of one host.
+/// The remaining value, NONE, says that the field is wrong but the data was verified, as between two guests of one
+/// host.
 #[inline(always)]
 fn checksum(flags: u64, unknown: u64, bad: u64) -> Checksum {
     if flags == unknown {

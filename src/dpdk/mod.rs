@@ -1,7 +1,7 @@
 //! DPDK: EAL, mempools, mbufs, ports, lcores and the cycle counter, safe to use.
 //!
-//! Owns every call into `dpdk-sys` and so all `unsafe` of the FFI. Refuses to know what frames carry or who handles them:
-//! it is a leaf that implements `crate::port`.
+//! Owns every call into `dpdk-sys` and so all `unsafe` of the FFI. Refuses to know what frames carry or who handles
+//! them: it is a leaf that implements `crate::port`.
 //!
 //! Lifetimes are kept by counted handles: a [`QueuePort`] keeps its device open, a device its [`Pool`]s, a pool the
 //! [`Eal`]. EAL is cleaned up with the last of them, on the thread that started it. A pool that still has frames out is
@@ -33,13 +33,15 @@ use core::ffi::CStr;
 
 /// DPDK's release, such as `DPDK 22.11.11`.
 pub fn version() -> String {
-    // SAFETY: rte_version returns a pointer to a NUL-terminated string that is never freed or changed after the first call.
+    // SAFETY: rte_version returns a pointer to a NUL-terminated string that is never freed or changed after the first
+    // call.
     unsafe { CStr::from_ptr(dpdk_sys::rte_version()) }.to_string_lossy().into_owned()
 }
 
 /// What a negative return value or `rte_errno` means.
 fn error_text(code: i32) -> String {
-    // SAFETY: rte_strerror returns a NUL-terminated string in storage of the calling thread, copied before the next call.
+    // SAFETY: rte_strerror returns a NUL-terminated string in storage of the calling thread, copied before the next
+    // call.
     unsafe { CStr::from_ptr(dpdk_sys::rte_strerror(code.abs())) }.to_string_lossy().into_owned()
 }
 

@@ -19,10 +19,10 @@ pub const FRAME_OVERHEAD: usize = 320;
 
 /// How many frames a pool needs so that `queues` queue pairs never wait for one.
 ///
-/// Per queue pair: every receive descriptor holds an empty frame and every transmit descriptor a sent one; a worker holds
-/// a burst each way, its stash, a full transmit backlog and a full queue of frames that wait for a neighbour; its lcore's
-/// cache keeps up to 1.5 times `CACHE` from the others. Connections add nothing: their bytes are in the arena's rings, and
-/// no frame outlives the turn that received it.
+/// Per queue pair: every receive descriptor holds an empty frame and every transmit descriptor a sent one; a worker
+/// holds a burst each way, its stash, a full transmit backlog and a full queue of frames that wait for a neighbour; its
+/// lcore's cache keeps up to 1.5 times `CACHE` from the others. Connections add nothing: their bytes are in the arena's
+/// rings, and no frame outlives the turn that received it.
 pub fn pool_frames(queues: u16, rx_descriptors: u16, tx_descriptors: u16) -> u32 {
     let descriptors = u32::from(rx_descriptors) + u32::from(tx_descriptors);
     let worker = (2 * BURST_MAX + STASH + TX_BACKLOG_MAX + UNRESOLVED_MAX) as u32;

@@ -68,7 +68,8 @@ impl QueuePort {
     #[cold]
     fn refill(&mut self) -> Option<Mbuf> {
         let frames = self.stash.as_mut_ptr().cast::<*mut sys::rte_mbuf>();
-        // SAFETY: the stash is empty and has room for STASH pointers; success fills all of them with mbufs that are ours.
+        // SAFETY: the stash is empty and has room for STASH pointers; success fills all of them with mbufs that are
+        // ours.
         unsafe {
             if sys::shim_alloc_bulk(self.pool.as_ptr(), frames, STASH as u32) == 0 {
                 self.stash.set_len(STASH);
@@ -110,8 +111,8 @@ impl Port for QueuePort {
     fn receive(&mut self, burst: &mut Burst<Mbuf>) -> usize {
         let len = burst.len();
         let spare = burst.remaining_capacity() as u16;
-        // SAFETY: an Mbuf is one pointer to an rte_mbuf, so the free part of the array takes `spare` of them; the driver gives
-        // up the `received` mbufs it wrote.
+        // SAFETY: an Mbuf is one pointer to an rte_mbuf, so the free part of the array takes `spare` of them; the
+        // driver gives up the `received` mbufs it wrote.
         unsafe {
             let free = burst.as_mut_ptr().add(len).cast::<*mut sys::rte_mbuf>();
             let received = usize::from(sys::shim_rx_burst(self.port, self.queue, free, spare));
@@ -139,7 +140,8 @@ impl Port for QueuePort {
         let ready = if self.prepare { self.prepared(burst) } else { before as u16 };
         let len = burst.len();
         let frames = burst.as_mut_ptr();
-        // SAFETY: an Mbuf is one pointer to an rte_mbuf, so the array is `len >= ready` of them. The driver owns the first
+        // SAFETY: an Mbuf is one pointer to an rte_mbuf, so the array is `len >= ready` of them. The driver owns the
+        // first
         // `sent` from here on: they leave the array without being dropped, and the rest moves to its front.
         unsafe {
             let sent = usize::from(sys::shim_tx_burst(self.port, self.queue, frames.cast(), ready));

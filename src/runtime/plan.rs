@@ -1,6 +1,7 @@
 //! The EAL command line when the user gave none: CPUs, device and memory from the configuration and the machine.
 //!
-//! Owns the rules. Refuses to look at the machine by itself except in [`Machine::look`], so that a test can make one up.
+//! Owns the rules. Refuses to look at the machine by itself except in [`Machine::look`], so that a test can make one
+//! up.
 
 use crate::config::{Config, Hugepages};
 use crate::failure::{Exit, Failure};
@@ -122,7 +123,8 @@ fn memory_args(mode: Hugepages, free: u64, needed_mib: u64, notices: &mut Vec<St
     if mode == Hugepages::Auto {
         notices.push(format!("plain pages: {free} of {pages} 2 MiB hugepages are free; for speed: {reserve}"));
     }
-    // EAL refuses --no-huge with --in-memory; --no-shconf likewise leaves out the files that other processes would read.
+    // EAL refuses --no-huge with --in-memory; --no-shconf likewise leaves out the files that other processes would
+    // read.
     Ok(vec!["--no-huge".into(), "-m".into(), needed_mib.to_string(), "--no-shconf".into()])
 }
 
@@ -162,45 +164,20 @@ mod tests {
 
     #[test]
     fn cpus_devices_and_memory_become_one_line() {
-        let tap = "net_tap0,iface=tap0";
-        for (cpus, free, count, device, line) in [
-            (
-                &[0, 1][..],
-                0,
-                None,
-                tap,
-                "--lcores=0@0,1@1 --no-huge -m 74 --no-shconf --file-prefix=penstock_7 --no-pci --iova-mode=va --vdev net_tap0,iface=tap0",
-            ),
-            (
-                &[5],
-                0,
-                None,
-                tap,
-                "--lcores=0@5,1@5 --no-huge -m 74 --no-shconf --file-prefix=penstock_7 --no-pci --iova-mode=va --vdev net_tap0,iface=tap0",
-            ),
-            (
-                &[0, 200],
-                29,
-                Some(2),
-                "0000:01:00.0",
-                "--lcores=0@0,1@0,2@200 --no-huge -m 84 --no-shconf --file-prefix=penstock_7 -a 0000:01:00.0",
-            ),
-            (
-                &[0, 2, 4],
-                34,
-                None,
-                "0000:01:00.0",
-                "--lcores=0@0,1@2,2@4 --in-memory --file-prefix=penstock_7 -a 0000:01:00.0",
-            ),
-            (
-                &[0, 2, 4],
-                34,
-                Some(1),
-                "net_memif0,id=0",
-                "--lcores=0@0,1@2 --in-memory --file-prefix=penstock_7 --no-pci --iova-mode=va --single-file-segments --vdev net_memif0,id=0",
-            ),
+        const VDEV: &str = "--no-pci --iova-mode=va";
+        let (tap, nic, memif) = ("net_tap0,iface=tap0", "0000:01:00.0", "net_memif0,id=0");
+        let plain = |mib| format!("--no-huge -m {mib} --no-shconf");
+        let huge = "--in-memory".to_string();
+        for (cpus, free, count, device, lcores, memory, last) in [
+            (&[0, 1][..], 36, None, tap, "0@0,1@1", plain(74), format!("{VDEV} --vdev {tap}")),
+            (&[0, 1], 37, None, tap, "0@0,1@1", huge.clone(), format!("{VDEV} --vdev {tap}")),
+            (&[5], 0, None, tap, "0@5,1@5", plain(74), format!("{VDEV} --vdev {tap}")),
+            (&[0, 200], 0, Some(2), nic, "0@0,1@0,2@200", plain(84), format!("-a {nic}")),
+            (&[0, 2, 4], 42, None, nic, "0@0,1@2,2@4", huge.clone(), format!("-a {nic}")),
+            (&[0, 2, 4], 42, Some(1), memif, "0@0,1@2", huge, format!("{VDEV} --single-file-segments --vdev {memif}")),
         ] {
-            assert_eq!(plan(cpus, free, count, device), format!("penstock {line}"));
+            let expected = format!("penstock --lcores={lcores} {memory} --file-prefix=penstock_7 {last}");
+            assert_eq!(plan(cpus, free, count, device), expected);
         }
     }
 

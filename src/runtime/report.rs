@@ -55,7 +55,8 @@ pub fn bytes_text(bytes: usize) -> String {
     }
 }
 
-/// The counters that are not zero, summed over the workers: traffic in one line, then a line for each dropped frame's reason.
+/// The counters that are not zero, summed over the workers: traffic in one line, then a line for each dropped frame's
+/// reason.
 pub fn counter_lines(workers: &[Arc<Counters>]) -> Vec<String> {
     let sum = |counter: Counter| workers.iter().map(|counters| counters.read(counter)).sum::<u64>();
     let mut lines = vec![format!(

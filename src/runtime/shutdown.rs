@@ -58,7 +58,8 @@ impl Shutdown {
         }
     }
 
-    /// A worker returned. That is the end of draining for this one; by itself, without being asked, it is the end for all.
+    /// A worker returned. That is the end of draining for this one; by itself, without being asked, it is the end for
+    /// all.
     pub fn handle_worker_end(&mut self) {
         if *self == Shutdown::Running {
             *self = Shutdown::Stopping;

@@ -60,8 +60,8 @@ pub(super) fn keep_off(cpus: &[usize], worker_cpus: &[usize]) -> bool {
     set.count() > 0 && rustix::thread::sched_setaffinity(None, &set).is_ok()
 }
 
-/// Tells `workers` workers what to do until all of them have returned. `ready` is called once, when each of them serves,
-/// with what backs the arenas.
+/// Tells `workers` workers what to do until all of them have returned. `ready` is called once, when each of them
+/// serves, with what backs the arenas.
 pub(super) fn supervise(shared: &Shared, events: &Receiver<Event>, workers: usize, ready: impl Fn(&str)) {
     let mut shutdown = Shutdown::Running;
     let (mut running, mut starting) = (workers, workers);
