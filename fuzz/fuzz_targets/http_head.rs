@@ -5,7 +5,7 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use penstock::config::HttpLimits;
-use penstock::http::head::{self, FieldTable, Scan};
+use penstock::http::head::{self, FieldTable, RequestHead, Scan};
 
 #[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|input: &[u8]| check(input));
@@ -20,9 +20,9 @@ fn main() {
 
 fn check(input: &[u8]) {
     let limits = HttpLimits { request_line: 200, head_size: 1000, header_count: 10, ..HttpLimits::default() };
-    let mut table = FieldTable::default();
-    let at_once = match head::read(input, &mut Scan::default(), &mut table, &limits) {
-        Ok(Some((request, len))) => {
+    let (mut table, mut request) = (FieldTable::default(), RequestHead::default());
+    let at_once = match head::read(input, &mut Scan::default(), &mut table, &limits, &mut request) {
+        Ok(Some(len)) => {
             assert!(len <= input.len());
             assert!(request.fields.iter().count() == request.fields.len() && request.fields.len() <= 10);
             Ok(Some(len))

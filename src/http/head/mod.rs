@@ -100,33 +100,29 @@ pub struct RequestHead<'a> {
     pub expect_continue: bool,
 }
 
-/// A head, and how many bytes of the buffer are done with it: the head and the empty lines before it.
-pub type Read<'a> = (RequestHead<'a>, usize);
-
-/// Reads the first head in `buf`, or None if it has not arrived whole: [`scan`] and [`parse`] in one, quicker for a head
-/// that arrived in one piece. `state`, `table` and `limits` are as there.
+/// Reads the first head in `buf`: [`scan`] and [`parse`] in one, and quicker for a head that arrived in one piece.
+///
+/// Gives how many bytes are done with, which are the head and the empty lines before it; None if it has not arrived whole.
+/// `head` must be a default one, and means something only if there is a length. The rest is as for [`scan`] and [`parse`].
 #[inline]
 pub fn read<'a>(
     buf: &'a [u8],
     state: &mut Scan,
     table: &'a mut FieldTable,
     limits: &HttpLimits,
-) -> Result<Option<Read<'a>>, Reject> {
-    let mut head = RequestHead::default();
+    head: &mut RequestHead<'a>,
+) -> Result<Option<usize>, Reject> {
     // Most heads are whole when first seen. If this one isn't, or is refused, the long way finds out why.
     if state.is_new()
-        && let Ok(len) = parse_first(buf, table, limits, &mut head)
+        && let Ok(len) = parse_first(buf, table, limits, head)
     {
         head.fields = table.fields(buf);
-        return Ok(Some((head, len)));
+        return Ok(Some(len));
     }
-    match scan(buf, state, limits)? {
-        Some(found) => {
-            let end = found.end;
-            Ok(Some((parse(&buf[found], table, limits)?, end)))
-        }
-        None => Ok(None),
-    }
+    let Some(found) = scan(buf, state, limits)? else { return Ok(None) };
+    let end = found.end;
+    *head = parse(&buf[found], table, limits)?;
+    Ok(Some(end))
 }
 
 /// Parses exactly one head, as [`scan`] found it: from the request line to the empty line and not a byte more.
