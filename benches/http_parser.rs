@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput};
 use penstock::config::HttpLimits;
-use penstock::http::head::{self, FieldTable, Scan};
+use penstock::http::head::{self, FieldTable, RequestHead, Scan};
 use penstock::http::response::{Connection, DateCache, Prepared};
 
 /// 90 bytes, four fields: what a load generator sends.
@@ -40,7 +40,8 @@ fn scan_and_parse(input: &[u8], table: &mut FieldTable, limits: &HttpLimits) -> 
 }
 
 fn read(input: &[u8], table: &mut FieldTable, limits: &HttpLimits) -> usize {
-    let (request, len) = head::read(black_box(input), &mut Scan::default(), table, limits).unwrap().unwrap();
+    let mut request = RequestHead::default();
+    let len = head::read(black_box(input), &mut Scan::default(), table, limits, &mut request).unwrap().unwrap();
     black_box(&request);
     len
 }

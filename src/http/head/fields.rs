@@ -3,6 +3,7 @@
 //! Owns the table of fields and the framing facts gathered on the way. Refuses leniency: no folding, no space before the
 //! colon, no bare CR or LF, no control bytes.
 
+use super::RequestHead;
 use super::facts::Facts;
 use crate::config::HttpLimits;
 use crate::http::lanes::{self, Skip};
@@ -37,7 +38,7 @@ impl Default for FieldTable {
 }
 
 /// The fields of one head, in the order received. Names keep their case; values have no white space around them.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, Debug, Default)]
 pub struct Fields<'a> {
     head: &'a [u8],
     spans: &'a [Span],
@@ -78,18 +79,20 @@ impl FieldTable {
         Fields { head, spans: &self.spans[..self.len] }
     }
 
-    /// Parses the field lines of `head` from `at` to the empty line that ends it; gives that line's end too.
+    /// Parses the field lines of `buf` from `at` to the empty line that ends them, and gives that line's end. What they say
+    /// about the message goes to `head`.
     #[inline(always)]
     pub(super) fn parse<'a>(
         &mut self,
-        head: &'a [u8],
+        buf: &'a [u8],
         at: usize,
+        head: &mut RequestHead<'a>,
         limits: &HttpLimits,
-    ) -> Result<(Facts<'a>, usize), Reject> {
+    ) -> Result<usize, Reject> {
         let mut facts = Facts::default();
         let mut slots = self.spans[..limits.header_count.min(HEADER_COUNT_MAX)].iter_mut();
         let room = slots.len();
-        let mut line = &head[at..];
+        let mut line = &buf[at..];
         loop {
             let name_len = syntax::run(line, TCHAR);
             let (name, rest) = line.split_at(name_len);
@@ -97,21 +100,21 @@ impl FieldTable {
             let (from_value, value, next) = value(rest)?;
             let Some(slot) = slots.next() else { return Err(Reject::TooManyFields) };
             *slot = Span {
-                name_at: (head.len() - line.len()) as u16,
+                name_at: (buf.len() - line.len()) as u16,
                 name_len: name_len as u16,
-                value_at: (head.len() - from_value.len()) as u16,
+                value_at: (buf.len() - from_value.len()) as u16,
                 value_len: value.len() as u16,
             };
             match name.first() {
                 None => return Err(Reject::FieldName),
-                Some(first) if Facts::may_know(*first, name_len) => facts.note(name, value)?,
+                Some(first) if Facts::may_know(*first, name_len) => facts.note(name, value, head)?,
                 Some(_) => {}
             }
             line = next;
         }
         self.len = room - slots.len();
         match line {
-            [b'\r', b'\n', after @ ..] => Ok((facts, head.len() - after.len())),
+            [b'\r', b'\n', after @ ..] => facts.conclude(head).map(|()| buf.len() - after.len()),
             _ => Err(bad_name(line, self.len == 0)),
         }
     }

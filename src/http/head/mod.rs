@@ -13,10 +13,9 @@ mod tests;
 pub use fields::{FieldTable, Fields};
 pub use scan::{Scan, ScanResult, scan};
 
-use self::line::RequestLine;
 use super::body::Framing;
 use super::reject::Reject;
-use super::target::{Host, Target};
+use super::target::{Form, Host, Target};
 use crate::config::HttpLimits;
 use crate::limits::HEAD_SIZE_MAX;
 
@@ -101,31 +100,29 @@ pub struct RequestHead<'a> {
     pub expect_continue: bool,
 }
 
-/// A head, and how many bytes of the buffer are done with it: the head and the empty lines before it.
-pub type Read<'a> = (RequestHead<'a>, usize);
-
-/// Reads the first head in `buf`, or None if it has not arrived whole: [`scan`] and [`parse`] in one, quicker for a head
-/// that arrived in one piece. `state`, `table` and `limits` are as there.
+/// Reads the first head in `buf`: [`scan`] and [`parse`] in one, and quicker for a head that arrived in one piece.
+///
+/// Gives how many bytes are done with, which are the head and the empty lines before it; None if it has not arrived whole.
+/// `head` must be a default one, and means something only if there is a length. The rest is as for [`scan`] and [`parse`].
 #[inline]
 pub fn read<'a>(
     buf: &'a [u8],
     state: &mut Scan,
     table: &'a mut FieldTable,
     limits: &HttpLimits,
-) -> Result<Option<Read<'a>>, Reject> {
+    head: &mut RequestHead<'a>,
+) -> Result<Option<usize>, Reject> {
     // Most heads are whole when first seen. If this one isn't, or is refused, the long way finds out why.
     if state.is_new()
-        && let Ok(quick) = parse_first(buf, table, limits)
+        && let Ok(len) = parse_first(buf, table, limits, head)
     {
-        return Ok(Some(quick.read(buf, table)));
+        head.fields = table.fields(buf);
+        return Ok(Some(len));
     }
-    match scan(buf, state, limits)? {
-        Some(found) => {
-            let end = found.end;
-            Ok(Some((parse(&buf[found], table, limits)?, end)))
-        }
-        None => Ok(None),
-    }
+    let Some(found) = scan(buf, state, limits)? else { return Ok(None) };
+    let end = found.end;
+    *head = parse(&buf[found], table, limits)?;
+    Ok(Some(end))
 }
 
 /// Parses exactly one head, as [`scan`] found it: from the request line to the empty line and not a byte more.
@@ -133,51 +130,40 @@ pub fn read<'a>(
 /// `table` is room to work in, reused from head to head. More fields than `limits.header_count` are 431. The size of the
 /// body is not judged here: see [`Framing::check`].
 pub fn parse<'a>(head: &'a [u8], table: &'a mut FieldTable, limits: &HttpLimits) -> Result<RequestHead<'a>, Reject> {
-    let parsed = parse_first(head, table, limits)?;
-    if parsed.len != head.len() {
+    let mut parsed = RequestHead::default();
+    if parse_first(head, table, limits, &mut parsed)? != head.len() {
         return Err(Reject::HeadTruncated);
     }
-    Ok(parsed.read(head, table).0)
+    parsed.fields = table.fields(head);
+    Ok(parsed)
 }
 
-/// A head but for its fields, which the table has.
-struct Parsed<'a> {
-    line: RequestLine<'a>,
-    host: Host<'a>,
-    body: Framing,
-    keep_alive: bool,
-    expect_continue: bool,
-    /// Length of the head in bytes.
-    len: usize,
-}
-
-/// Parses the head at the start of `buf`; what follows it is not looked at.
+/// Parses the head at the start of `buf` into a new `head`, and gives its length; what follows is not looked at.
 #[inline(always)]
-fn parse_first<'a>(buf: &'a [u8], table: &mut FieldTable, limits: &HttpLimits) -> Result<Parsed<'a>, Reject> {
-    let line = line::parse(buf, limits)?;
-    let (facts, len) = table.parse(buf, line.len, limits)?;
-    if len > limits.head_size.min(HEAD_SIZE_MAX) {
-        return Err(Reject::HeadTooLarge);
-    }
-    let host = facts.effective_host(line.host, line.version)?;
-    let body = facts.framing(line.version)?;
-    let expect_continue = facts.expects_continue(line.version, body)?;
-    Ok(Parsed { host, body, keep_alive: facts.persists(line.version), expect_continue, line, len })
+fn parse_first<'a>(
+    buf: &'a [u8],
+    table: &mut FieldTable,
+    limits: &HttpLimits,
+    head: &mut RequestHead<'a>,
+) -> Result<usize, Reject> {
+    let line_len = line::parse(buf, head, limits)?;
+    let len = table.parse(buf, line_len, head, limits)?;
+    if len > limits.head_size.min(HEAD_SIZE_MAX) { Err(Reject::HeadTooLarge) } else { Ok(len) }
 }
 
-impl<'a> Parsed<'a> {
+impl Default for RequestHead<'_> {
+    /// What is true of a request until its head says otherwise.
     #[inline(always)]
-    fn read(self, buf: &'a [u8], table: &'a FieldTable) -> Read<'a> {
-        let head = RequestHead {
-            method: self.line.method,
-            target: self.line.target,
-            version: self.line.version,
-            host: self.host,
-            fields: table.fields(buf),
-            body: self.body,
-            keep_alive: self.keep_alive,
-            expect_continue: self.expect_continue,
-        };
-        (head, self.len)
+    fn default() -> Self {
+        RequestHead {
+            method: Method::Get,
+            target: Target { form: Form::Origin, path: b"", query: None },
+            version: Version::Http11,
+            host: Host::default(),
+            fields: Fields::default(),
+            body: Framing::None,
+            keep_alive: false,
+            expect_continue: false,
+        }
     }
 }

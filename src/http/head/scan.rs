@@ -92,7 +92,7 @@ impl Scan {
             let before = at.checked_sub(1).map_or(0, |i| window[i]);
             match window[at] {
                 b'\n' if before != b'\r' => return Err(Reject::BareLf),
-                b'\n' if !self.line_ended => self.end_line(&window[..at - 1], limits)?,
+                b'\n' if !self.line_ended => self.end_line(&window[..=at], limits)?,
                 b'\n' => {}
                 _ if before == b'\r' => return Err(Reject::BareCr),
                 b'\r' if at > 0 => {}
@@ -112,7 +112,7 @@ impl Scan {
 
     fn end_line(&mut self, line: &[u8], limits: &HttpLimits) -> Result<(), Reject> {
         self.line_ended = true;
-        if line.len() > limits.request_line {
+        if line.len() - 2 > limits.request_line {
             return Err(Reject::RequestLineTooLong);
         }
         super::line::check(line)

@@ -34,8 +34,9 @@ fn said(head: RequestHead<'_>) -> Said {
 }
 
 fn whole(input: &[u8], limits: &HttpLimits) -> Result<Option<(Said, usize)>, Reject> {
-    let mut table = FieldTable::default();
-    Ok(read(input, &mut Scan::default(), &mut table, limits)?.map(|(head, len)| (said(head), len)))
+    let (mut table, mut head) = (FieldTable::default(), RequestHead::default());
+    let len = read(input, &mut Scan::default(), &mut table, limits, &mut head)?;
+    Ok(len.map(|len| (said(head), len)))
 }
 
 /// As [`whole`], with `input` arriving up to each of `cuts` in turn.
@@ -65,8 +66,8 @@ fn reject(input: &str) -> Reject {
 #[test]
 fn a_head_says_what_was_sent() {
     let input = "POST /a/b?c=d HTTP/1.1\r\nHost: h:1\r\nContent-Length: 7\r\nX-Y:\t z \r\nExpect: 100-continue\r\n\r\n";
-    let (mut state, mut table, limits) = (Scan::default(), FieldTable::default(), limits());
-    let (head, len) = read(input.as_bytes(), &mut state, &mut table, &limits).unwrap().unwrap();
+    let (mut state, mut table, mut head) = (Scan::default(), FieldTable::default(), RequestHead::default());
+    let len = read(input.as_bytes(), &mut state, &mut table, &limits(), &mut head).unwrap().unwrap();
     assert_eq!((head.method, head.version, len), (Method::Post, Version::Http11, input.len()));
     assert_eq!((head.target.path, head.target.query), (&b"/a/b"[..], Some(&b"c=d"[..])));
     assert_eq!((head.host.name, head.host.port), (&b"h"[..], Some(1)));
