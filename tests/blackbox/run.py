@@ -88,30 +88,35 @@ def run_module(module, options, pattern, results):
 
 def run_on_shared_bed(module, tests, options, results):
     """One gateway for the module's tests. A test that kills it costs the module a new one."""
+    area = module.__name__.removeprefix("test_")
     left = list(tests)
-    failed_before = results.failed
+    failed_max = results.failed + FAILURES_MAX
     while left:
-        bed = Bed(options, module.SITE)
-        try:
-            bed.__enter__()
-        except Exception as error:  # noqa: BLE001
-            results.run(f"{left[0][0]} (start)", lambda error=error: fail(error))
-            return
-        with bed:
-            while left and bed.gateway.alive():
-                name, function = left.pop(0)
-                if results.failed - failed_before >= FAILURES_MAX:
-                    function = skipped(f"{FAILURES_MAX} tests of this module have failed")
-                if options.kind == "nginx" and name.startswith(DIFFERS):
-                    function = skipped("nginx answers differently")
-                results.run(name, lambda function=function: function(bed), bed)
+        with contextlib.ExitStack() as stack:
+            try:
+                bed = stack.enter_context(Bed(options, module.SITE))
+            except Exception as error:  # noqa: BLE001
+                results.run(f"{area}: starts", lambda error=error: fail(error))
+                for name, _ in left:
+                    results.run(name, lambda: fail(Skip("the gateway does not start")))
+                return
+            run_while_alive(bed, left, results, failed_max)
             if options.kind != "nginx":
-                area = module.__name__.removeprefix("test_")
                 results.run(f"{area}: stops cleanly", bed.stop, bed)
 
 
-def skipped(reason):
-    return lambda _bed: fail(Skip(reason))
+def run_while_alive(bed, left, results, failed_max):
+    """Takes tests from `left` until one of them has ended the gateway."""
+    while left:
+        name, function = left.pop(0)
+        if results.failed >= failed_max:
+            results.run(name, lambda: fail(Skip(f"{FAILURES_MAX} tests of this module have failed")))
+        elif bed.options.kind == "nginx" and name.startswith(DIFFERS):
+            results.run(name, lambda: fail(Skip("nginx answers differently")))
+        else:
+            results.run(name, lambda function=function: function(bed), bed)
+        if not bed.gateway.alive():
+            return
 
 
 def fail(error):
