@@ -40,7 +40,7 @@ timed() {
     step "$name"
     STATUS=0
     "$@" 2>&1 | tee "$LOG" || STATUS=$?
-    TIMES+=("$(printf '%5d s  %s' $((SECONDS - start)) "$name")")
+    TIMES+=("$(printf '%5d s  %s' $((SECONDS - start)) "$name")$( ((STATUS == 0)) || echo '  FAILED')")
 }
 
 # check NAME COMMAND ARG...: a step that passes or fails as a whole.

@@ -99,11 +99,19 @@ class Connection:
 
     def response(self, method="GET", interim=False):
         """The next answer; 1xx answers are passed over unless `interim` asks for them."""
-        answer = self._head()
-        if answer.status < 200 and not interim:
-            return self.response(method)
-        answer.body = self._body(answer, method)
+        answer = self.response_head(interim)
+        self.read_body(answer, method)
         return answer
+
+    def response_head(self, interim=False):
+        """The next answer without its body, for which `read_body` is to be called."""
+        answer = self._head()
+        while answer.status < 200 and not interim:
+            answer = self._head()
+        return answer
+
+    def read_body(self, answer, method="GET"):
+        answer.body = self._body(answer, method)
 
     def _head(self):
         while b"\r\n\r\n" not in self.buffer:
@@ -162,6 +170,13 @@ class Connection:
         while more := self.receive():
             data += more
         return data
+
+    def drain(self):
+        """Reads to the peer's end (FIN or RST), whatever comes."""
+        try:
+            self.rest()
+        except ConnectionResetError:
+            pass
 
     def wait_closed(self):
         """The peer ends the connection (FIN or RST) and sends nothing more."""

@@ -101,6 +101,19 @@ def set_hugepages(count):
         (HUGEPAGES / "nr_hugepages").write_text(str(count))
 
 
+@contextlib.contextmanager
+def no_hugepages():
+    """The machine has no 2 MiB pages; skips the test where some are in use."""
+    former = number("nr_hugepages")
+    set_hugepages(0)
+    try:
+        if number("nr_hugepages"):
+            raise Skip("hugepages are in use here")
+        yield
+    finally:
+        set_hugepages(former)
+
+
 class Network:
     """A client namespace and the link between it and the gateway.
 

@@ -17,6 +17,7 @@ import threading
 from dataclasses import dataclass, replace
 
 import gateway_config
+import stand_in
 from http_raw import Connection
 from netns import PATIENCE_S, SERVER_V4, SERVER_V6, Network, Skip, closing_stack, inside, number, until
 
@@ -143,7 +144,7 @@ class Bed:
         """The command line, its configuration written."""
         if self.options.kind == "nginx":
             config = self.folder / "nginx.conf"
-            config.write_text(gateway_config.nginx(self.site, self.folder))
+            config.write_text(stand_in.config(self.site, self.folder))
             return ["ip", "netns", "exec", self.network.server_namespace, "nginx", "-c", str(config)]
         return [self.options.binary, "run", "-c", str(self.write_config(self.device()))]
 

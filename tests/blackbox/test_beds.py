@@ -2,17 +2,17 @@
 
 import gateway_config
 from gateway_config import MEGABYTE, Site
+from netns import SERVER_V4, SERVER_V6, Skip, no_hugepages
 from penstock_bed import Bed
 from test_bodies import assert_whole
 from test_ping import ping
-from netns import SERVER_V4, SERVER_V6, Skip
 
 ROUTES = gateway_config.base_routes() + gateway_config.file_routes(MEGABYTE)
 
 
-def check(options):
+def check(options, **workers):
     """Everything once, and a clean stop."""
-    with Bed(options, Site(routes=ROUTES)) as bed:
+    with Bed(options, Site(routes=ROUTES, workers=workers)) as bed:
         ping(bed, SERVER_V4)
         ping(bed, SERVER_V6)
         bed.assert_serves()
@@ -46,6 +46,12 @@ def test_af_packet_with_hugepages(options):
 
 def test_af_packet_with_plain_pages(options):
     check_plain(options, "af_packet")
+
+
+def test_hugepages_auto_where_there_are_none(options):
+    options.need_gateway()
+    with no_hugepages():
+        check(options, hugepages="auto")
 
 
 class EalBed(Bed):

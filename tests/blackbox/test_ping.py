@@ -1,10 +1,11 @@
-"""Echo: the link, ARP and neighbour discovery, IPv4 and IPv6."""
+"""Below HTTP: the link, ARP and neighbour discovery, echo, closed ports, over IPv4 and IPv6."""
 
+import errno
 import re
 
 import gateway_config
-from netns import SERVER_V4, SERVER_V6
 from gateway_config import Site
+from netns import PATIENCE_S, SERVER_V4, SERVER_V6
 
 SITE = Site(routes=gateway_config.base_routes())
 
@@ -36,3 +37,11 @@ def test_neighbor_is_found_again(bed):
     bed.network.ip("neigh", "flush", "dev", bed.network.client)
     ping(bed, SERVER_V4)
     ping(bed, SERVER_V6)
+
+
+def test_closed_port_is_refused(bed):
+    for v6 in (False, True):
+        with bed.socket(v6) as sock:
+            sock.settimeout(PATIENCE_S)
+            status = sock.connect_ex((bed.address(v6)[0], 81))
+            assert status == errno.ECONNREFUSED, errno.errorcode.get(status, status)

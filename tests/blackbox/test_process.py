@@ -6,7 +6,7 @@ import signal
 
 import gateway_config
 from gateway_config import Site
-from netns import Skip, number, set_hugepages, until
+from netns import no_hugepages, until
 from penstock_bed import Bed, traces
 
 PLAIN_SITE = Site(routes=gateway_config.base_routes())
@@ -148,15 +148,16 @@ def test_bad_command_line(options):
 
 def test_hugepages_required_and_missing(options):
     options.need_gateway()
-    former = number("nr_hugepages")
-    set_hugepages(0)
-    try:
-        if number("nr_hugepages"):
-            raise Skip("hugepages are in use here")
-        with link_only(options.with_(huge=True)) as bed:
-            assert_ends(bed, 4)
-    finally:
-        set_hugepages(former)
+    with no_hugepages(), link_only(options.with_(huge=True)) as bed:
+        assert_ends(bed, 4)
+
+
+def test_check(options):
+    with link_only(options) as bed:
+        config = str(bed.write_config(bed.device()))
+        bed.command = lambda: [options.binary, "check", "-c", config]
+        status, process = outcome(bed)
+        assert status == 0, process.tail()
 
 
 def test_second_gateway_on_the_same_device(options):
