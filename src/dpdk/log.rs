@@ -19,6 +19,10 @@ const LINES_MAX: usize = 512;
 /// A line without a newline is cut here, in bytes.
 const LINE_LEN_MAX: usize = 1024;
 
+/// The environment variable that has errors shown which a start survived: net_tap logs several on kernels that lack a
+/// queueing discipline it can do without.
+const SHOW: &str = "PENSTOCK_DPDK_LOG";
+
 struct Log {
     lines: VecDeque<(u32, String)>,
     partial: String,
@@ -48,9 +52,15 @@ pub(super) fn capture(verbose: bool) -> Result<(), Failure> {
 /// Ends the start: shows the errors that were kept, forgets the rest, and shows errors as they come from now on.
 pub(super) fn settle(survived: bool) {
     let mut log = log();
-    let prefix = if survived { "note: logged while starting, and survived: " } else { "" };
-    for (_, line) in log.lines.iter().filter(|(level, _)| (log.shown_level + 1..=ERR).contains(level)) {
-        eprintln!("{prefix}{line}");
+    let errors =
+        log.lines.iter().filter(|(level, _)| (log.shown_level + 1..=ERR).contains(level)).map(|(_, line)| line);
+    if survived && std::env::var_os(SHOW).is_none() {
+        let count = errors.count();
+        if count > 0 {
+            eprintln!("note: DPDK logged {count} errors while starting and went on; {SHOW}=1 shows them");
+        }
+    } else {
+        errors.for_each(|line| eprintln!("{line}"));
     }
     log.shown_level = log.shown_level.max(ERR);
     log.lines.clear();

@@ -12,11 +12,13 @@ use std::collections::VecDeque;
 pub struct TxQueue<F> {
     head: Burst<F>,
     rest: VecDeque<F>,
+    /// Bytes pushed and not yet counted.
+    bytes: u64,
 }
 
 impl<F: Frame> Default for TxQueue<F> {
     fn default() -> Self {
-        TxQueue { head: Burst::new(), rest: VecDeque::with_capacity(TX_BACKLOG_MAX) }
+        TxQueue { head: Burst::new(), rest: VecDeque::with_capacity(TX_BACKLOG_MAX), bytes: 0 }
     }
 }
 
@@ -41,12 +43,14 @@ impl<F: Frame> TxQueue<F> {
     #[inline]
     pub fn push(&mut self, frame: F) -> Result<(), F> {
         if self.rest.is_empty() && self.head.len() < BURST_MAX {
+            self.bytes += frame.bytes().len() as u64;
             self.head.push(frame);
             return Ok(());
         }
         if self.rest.len() == TX_BACKLOG_MAX {
             return Err(frame);
         }
+        self.bytes += frame.bytes().len() as u64;
         self.rest.push_back(frame);
         Ok(())
     }
@@ -54,12 +58,10 @@ impl<F: Frame> TxQueue<F> {
     /// Hands frames to the port until it takes no more or none is left; returns how many it took.
     pub fn flush<P: Port<Frame = F>>(&mut self, port: &mut P, counters: &Counters) -> usize {
         let mut sent = 0;
+        counters.add(Counter::TxBytes, core::mem::take(&mut self.bytes));
         while !self.head.is_empty() {
-            let bytes: usize = self.head.iter().map(|f| f.bytes().len()).sum();
             let taken = port.transmit(&mut self.head);
-            let left: usize = self.head.iter().map(|f| f.bytes().len()).sum();
             counters.add(Counter::TxFrames, taken as u64);
-            counters.add(Counter::TxBytes, (bytes - left) as u64);
             sent += taken;
             let full = !self.head.is_empty();
             while self.head.len() < BURST_MAX {

@@ -1,5 +1,6 @@
 //! Starting and stopping everything, in order: EAL, device, pools, workers; then the reverse.
 
+use super::claim::claim;
 use super::plan::{Machine, Plan};
 use super::report::{bytes_text, counter_lines, loss_line, mac_text, network_lines, offloads_text, say};
 use super::shutdown::Command;
@@ -31,7 +32,10 @@ struct Bed {
 pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let machine = Machine::look();
     let config = Arc::new(options.config);
+    let planned = options.eal_args.is_none();
     let args = eal_args(options.eal_args, &config, &machine)?;
+    let device = config.port.device.as_deref().filter(|_| planned);
+    let _claim = device.map(claim).transpose()?;
     let eal = Eal::start(&args)?;
     let set_up = set_up_port(&eal, &config);
     eal.settle(set_up.is_ok());
@@ -50,7 +54,8 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
 /// The given arguments, or planned ones; printed either way.
 fn eal_args(given: Option<Vec<String>>, config: &Config, machine: &Machine) -> Result<Vec<String>, Failure> {
     let (args, notices) = match given {
-        Some(args) => (args, Vec::new()),
+        // EAL takes the first argument for the program's name.
+        Some(args) => (std::iter::once("penstock".to_string()).chain(args).collect(), Vec::new()),
         None => {
             let plan = Plan::make(config, machine, |workers| pool_mib(config, workers))?;
             (plan.args, plan.notices)

@@ -4,6 +4,8 @@
 //! protocols.
 
 #[cfg(feature = "dpdk")]
+mod claim;
+#[cfg(feature = "dpdk")]
 mod launch;
 #[cfg(feature = "dpdk")]
 mod parts;
@@ -21,7 +23,7 @@ use crate::failure::Failure;
 /// What `penstock run` was asked to do.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// EAL arguments given before `--`, program name first; None: plan them.
+    /// EAL arguments given before `--`; None: plan them.
     pub eal_args: Option<Vec<String>>,
     /// The checked configuration.
     pub config: Config,

@@ -26,6 +26,12 @@ pub struct H1Server {
     begun: bool,
     /// The client waits for 100 Continue.
     interim_due: bool,
+    /// While content is read or an answer waits for room: the deadline is set, and moves with progress only.
+    timed: bool,
+    /// Room in the transmit ring when it last did not suffice, in bytes.
+    room: usize,
+    /// Bytes of content written by then.
+    written: usize,
     requests: u64,
     answer: Answer,
 }
@@ -85,12 +91,15 @@ enum Step {
 impl H1Server {
     /// Serves the connection until it needs more input, room or time. Its work is bounded by what the two rings hold.
     pub fn serve<A: App>(&mut self, conn: &mut Conn<'_>, event: Event, cx: &mut Shared<A>) {
-        match event {
-            Event::Reset => return,
-            Event::Deadline => self.on_deadline(conn, cx),
-            Event::Ready => {}
+        if event == Event::Reset {
+            return;
         }
         while self.step(conn, cx) == Step::Next {}
+        // What arrived in the same turn counts: a deadline that was moved by it has not passed.
+        if event == Event::Deadline && conn.deadline() <= cx.now {
+            self.on_deadline(conn, cx);
+            while self.step(conn, cx) == Step::Next {}
+        }
     }
 
     #[inline]
@@ -202,11 +211,10 @@ impl H1Server {
                 conn.discard(at.end - held);
                 Step::Next
             }
-            Ok(None) if large.len == held && conn.peer_closed() => self.close(conn),
             Ok(None) => {
                 conn.discard(large.len - held);
                 self.large = Some(large);
-                Step::Wait
+                if conn.peer_closed() { self.close(conn) } else { Step::Wait }
             }
             Err(reject) => self.reject(reject),
         }
@@ -277,7 +285,9 @@ impl H1Server {
             cx.counters.inc(Counter::Http1xx);
         }
         let State::Content(decoder) = &mut self.state else { return Step::Next };
-        conn.set_deadline(cx.now + cx.limits.body_timeout);
+        if !core::mem::replace(&mut self.timed, true) {
+            conn.set_deadline(cx.now + cx.limits.body_timeout);
+        }
         loop {
             let step = conn.recv(|bytes| match decoder.decode(bytes, &cx.limits) {
                 Ok(step) => (step.consumed, Ok((step.consumed, step.done))),
@@ -285,11 +295,12 @@ impl H1Server {
             });
             match step {
                 Some(Ok((_, true))) => {
+                    self.timed = false;
                     self.state = State::Respond;
                     return Step::Next;
                 }
                 Some(Ok((0, false))) => return Step::Wait,
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => conn.set_deadline(cx.now + cx.limits.body_timeout),
                 Some(Err(reject)) => return self.reject(reject),
                 None if conn.peer_closed() => return self.close(conn),
                 None => return Step::Wait,
@@ -306,8 +317,9 @@ impl H1Server {
             let whole = if answer.head_only { None } else { prepared.small(answer.connection) };
             let template = whole.unwrap_or_else(|| prepared.head(answer.connection));
             // It goes out in one piece, so that its Date is one second's.
-            if conn.send_room() < template.len() {
-                return wait_for_room(conn, cx);
+            let room = conn.send_room();
+            if room < template.len() {
+                return self.wait_for_room(conn, cx, room);
             }
             let in_place = conn.send_with(|out| template.write(&cx.date, out).map_or((0, false), |len| (len, true)));
             if in_place == Some(false) {
@@ -323,7 +335,7 @@ impl H1Server {
             let sent = conn.send(rest);
             answer.body_sent += sent;
             if sent < rest.len() {
-                return if sent > 0 { wait_for_room(conn, cx) } else { Step::Wait };
+                return self.wait_for_room(conn, cx, 0);
             }
         }
         self.answered(conn, cx)
@@ -335,6 +347,7 @@ impl H1Server {
             return self.close(conn);
         }
         conn.set_deadline(cx.now + cx.limits.idle_timeout);
+        (self.timed, self.room, self.written) = (false, 0, 0);
         self.state = State::Head;
         Step::Next
     }
@@ -343,8 +356,9 @@ impl H1Server {
     #[cold]
     fn refuse<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>, reject: Reject) -> Step {
         self.large = None;
-        if conn.send_room() < ERROR_MAX {
-            return wait_for_room(conn, cx);
+        let room = conn.send_room();
+        if room < ERROR_MAX {
+            return self.wait_for_room(conn, cx, room);
         }
         let mut bytes = [0; ERROR_MAX];
         let len = response::error_response(reject, &cx.date, &mut bytes).unwrap_or(0);
@@ -354,18 +368,25 @@ impl H1Server {
         self.close(conn)
     }
 
+    /// The client has to read first. `progress` tells whether it did since the last time: bytes written, or room that
+    /// grew.
+    #[cold]
+    fn wait_for_room<A>(&mut self, conn: &mut Conn<'_>, cx: &Shared<A>, progress: usize) -> Step {
+        let written = self.answer.body_sent;
+        let moved = progress > self.room || written > self.written;
+        if !core::mem::replace(&mut self.timed, true) || moved {
+            conn.set_deadline(cx.now + cx.limits.write_timeout);
+        }
+        (self.room, self.written) = (progress, written);
+        Step::Wait
+    }
+
     fn close(&mut self, conn: &mut Conn<'_>) -> Step {
         self.large = None;
         conn.close();
         self.state = State::Linger;
         Step::Next
     }
-}
-
-/// The client has to read, and for no longer than the limit without progress.
-fn wait_for_room<A>(conn: &mut Conn<'_>, cx: &Shared<A>) -> Step {
-    conn.set_deadline(cx.now + cx.limits.write_timeout);
-    Step::Wait
 }
 
 fn class(status: u16) -> Counter {

@@ -11,7 +11,7 @@ use crate::http::reject::Reject;
 use crate::http::syntax::{self, TCHAR, VALUE};
 
 /// Empty lines ignored before a request line; RFC 9112, 2.2 asks for at least one.
-const EMPTY_LINES_MAX: usize = 2;
+pub const EMPTY_LINES_MAX: usize = 2;
 
 /// How far the search has come. Positions count from the first byte of the buffer, which must stay the same byte until the
 /// head is found.

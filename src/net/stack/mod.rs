@@ -17,7 +17,7 @@ use crate::net::flow::FlowTable;
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
 use crate::net::rate::AnswerLimit;
-use crate::net::tcb::{Engine, Last, State, Tcb, Unresolved};
+use crate::net::tcb::{Engine, Last, Sent, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
 use crate::net::tx::TxQueue;
@@ -97,6 +97,8 @@ pub struct Stack<P: Port, S> {
     half_open: usize,
     accepting: bool,
     rst_limit: AnswerLimit,
+    /// ACKs that answer what a connection does not expect.
+    challenge_limit: AnswerLimit,
     changed: ChangedList,
     burst: Burst<P::Frame>,
     tx: TxQueue<P::Frame>,
@@ -189,6 +191,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             half_open: 0,
             accepting: true,
             rst_limit: AnswerLimit::default(),
+            challenge_limit: AnswerLimit::default(),
             changed: ChangedList { now: arena.slice(connections, |_| 0)?, now_len: 0 },
             burst: Burst::new(),
             tx: TxQueue::default(),
@@ -282,6 +285,14 @@ impl<S> Slot<S> {
         if self.l2_generation != link.generation() {
             self.l2 = link.resolve(self.key.remote_ip());
             self.l2_generation = link.generation();
+        }
+    }
+
+    /// Notes what was sent. While closing, a retransmission must not take SND.NXT back: TIME-WAIT needs it.
+    #[inline]
+    fn note(&mut self, sent: &Sent) {
+        if sent.segments > 0 {
+            self.last = if self.phase == Phase::Closing { sent.last.after(self.last) } else { sent.last };
         }
     }
 
