@@ -97,12 +97,12 @@ impl FieldTable {
             let name_len = syntax::run(line, TCHAR);
             let (name, rest) = line.split_at(name_len);
             let [b':', rest @ ..] = rest else { break };
-            let (from_value, value, next) = value(rest)?;
+            let Value { value, from, next } = value(rest)?;
             let Some(slot) = slots.next() else { return Err(Reject::TooManyFields) };
             *slot = Span {
                 name_at: (buf.len() - line.len()) as u16,
                 name_len: name_len as u16,
-                value_at: (buf.len() - from_value.len()) as u16,
+                value_at: (buf.len() - from.len()) as u16,
                 value_len: value.len() as u16,
             };
             match name.first() {
@@ -120,10 +120,18 @@ impl FieldTable {
     }
 }
 
-/// What follows a colon: all of it from the value's first byte on, the value without white space around it, and what
-/// follows the line.
+/// What follows a colon.
+struct Value<'a> {
+    /// Without the white space around it.
+    value: &'a [u8],
+    /// All from the value's first byte on.
+    from: &'a [u8],
+    /// All after the line.
+    next: &'a [u8],
+}
+
 #[inline(always)]
-fn value(mut rest: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reject> {
+fn value(mut rest: &[u8]) -> Result<Value<'_>, Reject> {
     // One space is what everybody sends.
     if let [b' ', after @ ..] = rest {
         rest = after;
@@ -143,7 +151,7 @@ fn value(mut rest: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reject> {
     {
         value = syntax::trim_ows(value);
     }
-    Ok((rest, value, next))
+    Ok(Value { value, from: rest, next })
 }
 
 #[cold]
