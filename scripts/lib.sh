@@ -98,7 +98,7 @@ install_packages() {
     done
     ((${#missing[@]})) || return 0
     have apt-get ||
-        die "$EXIT_ENVIRONMENT" "missing: ${missing[*]} (Debian's names)" "install them with this system's package manager"
+        die "$EXIT_ENVIRONMENT" "missing: ${missing[*]} (Debian's names)" "install them by this system's own means"
     [[ $EUID -eq 0 ]] || die "$EXIT_ENVIRONMENT" "missing packages" "sudo apt-get install ${missing[*]}"
     info "installing ${missing[*]}"
     apt_get update || warn "apt-get update failed: trying with the lists at hand"
@@ -141,7 +141,7 @@ target_dir() { printf '%s' "${CARGO_TARGET_DIR:-$ROOT/target}"; }
 
 # --- hugepages --------------------------------------------------------------------------------------------------
 
-# reserve_hugepages N: makes N pages of 2 MiB free, or as many as there can be; the former number returns at exit.
+# reserve_hugepages N: makes N pages of 2 MiB free, or as many as it can; the former number returns at exit.
 reserve_hugepages() {
     local former free
     [[ -w $HUGEPAGES/nr_hugepages ]] || { info "hugepages cannot be reserved here: plain pages"; return 0; }
