@@ -162,7 +162,7 @@ set_hugepages() { echo "$1" 2>/dev/null >"$HUGEPAGES/nr_hugepages"; }
 unique() { printf '%.8s%d' "$1" "$(($$ % 10000000))"; }
 
 make_namespace() {
-    ip netns add "$1" || die "$EXIT_ENVIRONMENT" "ip netns add $1 failed" "run as root, in a container with --privileged"
+    ip netns add "$1" || die "$EXIT_ENVIRONMENT" "ip netns add $1 failed" "run as root; a container must be privileged"
     defer ip netns delete "$1"
     ip -n "$1" link set lo up
 }
