@@ -66,7 +66,9 @@ wait_until() {
 
 # Package names are Debian's; each has a command that succeeds where it is not needed.
 have() { command -v "$1" >/dev/null; }
-have_libclang() { compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib*/libclang*.so*' >/dev/null; }
+have_libclang() {
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib*/libclang*.so*' >/dev/null
+}
 have_dpdk() { have pkg-config && pkg-config --exists 'libdpdk >= 22.11'; }
 
 package_present() {
@@ -95,19 +97,22 @@ install_packages() {
         package_present "$package" || missing+=("$package")
     done
     ((${#missing[@]})) || return 0
-    have apt-get || die "$EXIT_ENVIRONMENT" "missing: ${missing[*]} (Debian's names)" "install them with this system's package manager"
+    have apt-get ||
+        die "$EXIT_ENVIRONMENT" "missing: ${missing[*]} (Debian's names)" "install them by this system's own means"
     [[ $EUID -eq 0 ]] || die "$EXIT_ENVIRONMENT" "missing packages" "sudo apt-get install ${missing[*]}"
     info "installing ${missing[*]}"
     apt_get update || warn "apt-get update failed: trying with the lists at hand"
     apt_get install -y --no-install-recommends "${missing[@]}" ||
-        die "$EXIT_ENVIRONMENT" "apt-get could not install ${missing[*]}" "see its messages above; then run this script again"
+        die "$EXIT_ENVIRONMENT" "apt-get could not install ${missing[*]}" "see its messages above, then run this again"
     for package in "${missing[@]}"; do
-        package_present "$package" || die "$EXIT_ENVIRONMENT" "$package is installed but not usable (DPDK must be 22.11 or newer)"
+        package_present "$package" ||
+            die "$EXIT_ENVIRONMENT" "$package is installed but not usable (DPDK must be 22.11 or newer)"
     done
 }
 
 apt_get() {
-    DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root "$@" </dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+        -o APT::Sandbox::User=root "$@" </dev/null
 }
 
 # --- Rust -------------------------------------------------------------------------------------------------------
@@ -119,7 +124,7 @@ require_rust() {
     local user home=$HOME
     if user=$(build_user); then home=$(getent passwd "$user" | cut -d: -f6); fi
     export PATH=$PATH:$home/.cargo/bin
-    have cargo || die "$EXIT_ENVIRONMENT" "Rust is missing (cargo was not found)" "install it as described on https://rustup.rs, then run this script again"
+    have cargo || die "$EXIT_ENVIRONMENT" "Rust is missing: cargo was not found" "install it from https://rustup.rs"
 }
 
 # Runs cargo in the repository, as the user who called sudo.
@@ -136,7 +141,7 @@ target_dir() { printf '%s' "${CARGO_TARGET_DIR:-$ROOT/target}"; }
 
 # --- hugepages --------------------------------------------------------------------------------------------------
 
-# reserve_hugepages N: makes N pages of 2 MiB free, or as many as the machine gives; the former number returns at exit.
+# reserve_hugepages N: makes N pages of 2 MiB free, or as many as it can; the former number returns at exit.
 reserve_hugepages() {
     local former free
     [[ -w $HUGEPAGES/nr_hugepages ]] || { info "hugepages cannot be reserved here: plain pages"; return 0; }
@@ -157,7 +162,7 @@ set_hugepages() { echo "$1" 2>/dev/null >"$HUGEPAGES/nr_hugepages"; }
 unique() { printf '%.8s%d' "$1" "$(($$ % 10000000))"; }
 
 make_namespace() {
-    ip netns add "$1" || die "$EXIT_ENVIRONMENT" "ip netns add $1 failed" "run as root, in a container with --privileged"
+    ip netns add "$1" || die "$EXIT_ENVIRONMENT" "ip netns add $1 failed" "run as root; a container must be privileged"
     defer ip netns delete "$1"
     ip -n "$1" link set lo up
 }

@@ -65,14 +65,19 @@ tests() {
     if ((STATUS != 0 && FAILED == before)); then count 0 1 0; fi
 }
 
-# Understands cargo's "test result: ok. 3 passed; 0 failed; 1 ignored; ..." and the plain "3 passed, 0 failed, 1 skipped".
+# Understands cargo's "test result: ok. 3 passed; 0 failed; 1 ignored" and the plain "3 passed, 0 failed, 1 skipped".
 sum_tests() {
     awk '/^test result: / { p += $4; f += $6; s += $8 }
          /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3; s += $5 }
          END { print p + 0, f + 0, s + 0 }'
 }
 
-component() { cargo_run "$1" --version >/dev/null 2>&1 || { skip "cargo $1" "not installed: rustup component add $2"; return 1; }; }
+# component COMMAND NAME: whether cargo has it.
+component() {
+    cargo_run "$1" --version >/dev/null 2>&1 && return
+    skip "cargo $1" "not installed: rustup component add $2"
+    return 1
+}
 
 lints() {
     if component fmt rustfmt; then check "format" cargo_run fmt --all --check; fi
@@ -96,7 +101,8 @@ black_box() {
     fi
     check "build for the black-box tests" cargo_run build --locked --profile fast --features dpdk
     ((STATUS == 0)) || { skip "black-box tests" "no program to test"; return; }
-    tests "black-box tests" python3 "$ROOT/tests/blackbox/run.py" --binary "$(target_dir)/fast/penstock" ${FILTER:+"$FILTER"}
+    tests "black-box tests" \
+        python3 "$ROOT/tests/blackbox/run.py" --binary "$(target_dir)/fast/penstock" ${FILTER:+"$FILTER"}
 }
 
 finish() {

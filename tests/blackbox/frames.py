@@ -12,6 +12,8 @@ ETHERTYPE_V4, ETHERTYPE_ARP, ETHERTYPE_V6 = 0x0800, 0x0806, 0x86DD
 # A neighbour that does not exist: forged frames must not teach the gateway a wrong address for the client.
 STRANGER_V4, STRANGER_V6 = "10.7.0.200", "fd00:7::200"
 FRAME_MAX = 1514
+# TCP options: none, a segment size, one of zero, a window shift too large, a SACK option longer than the header.
+OPTIONS = (b"", b"\x02\x04\x05\xb4", b"\x02\x04\0\0", b"\x03\x03\xff\0", b"\x05\xff\0\0")
 
 
 def mac(text):
@@ -60,7 +62,7 @@ def random_tcp(rng, v6):
     """A segment with any flags, a correct checksum, and options that may be nonsense."""
     source = rng.choice(((CLIENT_V4, STRANGER_V4), (CLIENT_V6, STRANGER_V6))[v6])
     flags = rng.choice((0x02, 0x10, 0x18, 0x11, 0x04, 0x12, 0x00, 0x29, 0x1FF, rng.getrandbits(9)))
-    options = rng.choice((b"", b"\x02\x04\x05\xb4", b"\x02\x04\0\0", b"\x03\x03\xff\0", b"\x05\xff\0\0", rng.randbytes(40)))
+    options = rng.choice(OPTIONS + (rng.randbytes(40),))
     payload = rng.choice((b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", rng.randbytes(rng.randrange(600))))
     return source, tcp(rng, v6, source, flags, payload, options)
 
@@ -83,7 +85,8 @@ def tcp6_frame(rng):
 
 
 def echo4_frame(rng):
-    echo = struct.pack("!BBHHH", rng.choice((8, 0, 3, 5, 11, rng.getrandbits(8))), 0, 0, 1, 1) + rng.randbytes(rng.randrange(1400))
+    kind = rng.choice((8, 0, 3, 5, 11, rng.getrandbits(8)))
+    echo = struct.pack("!BBHHH", kind, 0, 0, 1, 1) + rng.randbytes(rng.randrange(1400))
     echo = echo[:2] + struct.pack("!H", checksum(echo)) + echo[4:]
     return ETHERTYPE_V4, ipv4(1, echo, STRANGER_V4)
 
@@ -94,12 +97,14 @@ def icmp6_frame(rng):
     target = socket.inet_pton(socket.AF_INET6, SERVER_V6)
     body = struct.pack("!BBHI", kind, 0, 0, 0) + target + bytes((1, rng.choice((0, 1, 2, 255)))) + mac(CLIENT_MAC)
     total = checksum(pseudo(True, STRANGER_V6, 58, len(body)) + body)
-    return ETHERTYPE_V6, ipv6(58, body[:2] + struct.pack("!H", total) + body[4:], STRANGER_V6, rng.choice((255, 255, 64)))
+    body = body[:2] + struct.pack("!H", total) + body[4:]
+    return ETHERTYPE_V6, ipv6(58, body, STRANGER_V6, rng.choice((255, 255, 64)))
 
 
 def fragment4_frame(rng):
     fragment = rng.choice((0x2000, 0x2001, 0x1FFF, 0x3FFF, 0x0001, 0x8000, rng.getrandbits(16)))
-    return ETHERTYPE_V4, ipv4(rng.choice((1, 6, 17)), rng.randbytes(rng.randrange(8, 1400)), STRANGER_V4, fragment=fragment)
+    payload = rng.randbytes(rng.randrange(8, 1400))
+    return ETHERTYPE_V4, ipv4(rng.choice((1, 6, 17)), payload, STRANGER_V4, fragment=fragment)
 
 
 def extension6_frame(rng):

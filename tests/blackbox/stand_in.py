@@ -5,7 +5,7 @@ Owns nginx's configuration for a site and the list of what nginx answers differe
 
 from gateway_config import file_of
 
-# Beginnings of the names of tests whose expected answer is the gateway's own choice, or a limit that nginx does not have.
+# Beginnings of the names of tests that expect the gateway's own choice, or a limit that nginx does not have.
 DIFFERS = (
     "http.options_asterisk",
     "http.method_not_allowed",

@@ -60,7 +60,8 @@ class EalBed(Bed):
     def command(self):
         memory = ["--in-memory"] if self.options.huge else ["--no-huge", "-m", "512"]
         config = str(self.write_config(None))
-        return [self.options.binary, "-l", "0,1", *memory, "--no-pci", "--vdev", self.device(), "--", "run", "-c", config]
+        eal = ["-l", "0,1", *memory, "--no-pci", "--vdev", self.device()]
+        return [self.options.binary, *eal, "--", "run", "-c", config]
 
 
 def test_eal_arguments(options):

@@ -16,9 +16,9 @@ SITE = Site(routes=gateway_config.base_routes() + gateway_config.file_routes(*SM
 def fetch_digest(bed, size, v6=False):
     """SHA-256 of the file as curl receives it, and its length."""
     seen, length = hashlib.sha256(), 0
-    limit = str(HUGE_PATIENCE_S)
+    command = ["curl", "-gsSf", "--max-time", str(HUGE_PATIENCE_S), bed.url(f"/files/{size}", v6)]
     with bed.inside():
-        curl = subprocess.Popen(["curl", "-gsSf", "--max-time", limit, bed.url(f"/files/{size}", v6)], stdout=subprocess.PIPE)
+        curl = subprocess.Popen(command, stdout=subprocess.PIPE)
     with curl:
         while piece := curl.stdout.read(1 << 20):
             seen.update(piece)

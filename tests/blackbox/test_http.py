@@ -89,7 +89,8 @@ def test_http_1_0_keep_alive(bed):
 
 def test_keep_alive_by_curl(bed):
     url = bed.url("/hello")
-    done = bed.run("curl", "-sS", "-o", "/dev/null", "-w", "%{num_connects} %{http_code}\n", *[url, "-o", "/dev/null"] * 19, url)
+    write = ("-w", "%{num_connects} %{http_code}\n")
+    done = bed.run("curl", "-sS", *write, *[url, "-o", "/dev/null"] * 20)
     lines = done.stdout.split("\n")[:-1]
     assert lines == ["1 200"] + ["0 200"] * 19, done.stdout
 
