@@ -9,7 +9,7 @@ use super::memo::Known;
 use super::shared::Shared;
 use crate::http::Reject;
 use crate::http::body::{Decoder, Framing};
-use crate::http::head::{self, Method, Scan};
+use crate::http::head::{self, Method, RequestHead, Scan};
 use crate::http::response::{self, Connection, ERROR_MAX};
 use crate::mem::Block;
 use crate::net::stack::{Conn, Event};
@@ -150,11 +150,7 @@ impl H1Server {
                 self.answer_to(known, cx);
                 return (len, Some(State::Respond));
             }
-            match head::scan(bytes, &mut self.scan, &cx.limits) {
-                Ok(Some(at)) => (at.end, Some(self.begin(&bytes[at], cx))),
-                Ok(None) => (0, None),
-                Err(reject) => (0, Some(State::Refuse(reject))),
-            }
+            self.begin(bytes, cx)
         });
         match seen {
             Some(Some(state)) => {
@@ -176,17 +172,15 @@ impl H1Server {
         }
         let len = conn.peek(&mut cx.scratch);
         let scratch = core::mem::take(&mut cx.scratch);
-        let found = head::scan(&scratch[..len], &mut self.scan, &cx.limits);
-        let step = match found {
-            Ok(Some(at)) => {
-                self.state = self.begin(&scratch[at.clone()], cx);
-                conn.discard(at.end);
+        let step = match self.begin(&scratch[..len], cx) {
+            (used, Some(state)) => {
+                conn.discard(used);
+                self.state = state;
                 Step::Next
             }
-            Ok(None) if conn.peer_finished() => self.close(conn),
-            Ok(None) if len == conn.recv_capacity() => self.outgrow(conn, cx, &scratch[..len]),
-            Ok(None) => Step::Wait,
-            Err(reject) => self.reject(reject),
+            (_, None) if conn.peer_finished() => self.close(conn),
+            (_, None) if len == conn.recv_capacity() => self.outgrow(conn, cx, &scratch[..len]),
+            (_, None) => Step::Wait,
         };
         cx.scratch = scratch;
         step
@@ -205,18 +199,17 @@ impl H1Server {
         let Some(mut large) = self.large.take() else { return Step::Wait };
         let held = large.len;
         large.len += conn.peek(&mut large.block[held..]);
-        match head::scan(&large.block[..large.len], &mut self.scan, &cx.limits) {
-            Ok(Some(at)) => {
-                self.state = self.begin(&large.block[at.clone()], cx);
-                conn.discard(at.end - held);
+        match self.begin(&large.block[..large.len], cx) {
+            (used, Some(state)) => {
+                conn.discard(used.saturating_sub(held));
+                self.state = state;
                 Step::Next
             }
-            Ok(None) => {
+            (_, None) => {
                 conn.discard(large.len - held);
                 self.large = Some(large);
                 if conn.peer_closed() { self.close(conn) } else { Step::Wait }
             }
-            Err(reject) => self.reject(reject),
         }
     }
 
@@ -225,16 +218,19 @@ impl H1Server {
         Step::Next
     }
 
-    /// A whole head has arrived: parses it and asks the program.
-    fn begin<A: App>(&mut self, bytes: &[u8], cx: &mut Shared<A>) -> State {
-        let request = match head::parse(bytes, &mut cx.table, &cx.limits) {
-            Ok(request) => request,
-            Err(reject) => return State::Refuse(reject),
+    /// Reads the head that `bytes` starts with and asks the program. How many bytes are done with, and what comes next;
+    /// None when the head is not whole.
+    fn begin<A: App>(&mut self, bytes: &[u8], cx: &mut Shared<A>) -> (usize, Option<State>) {
+        let mut request = RequestHead::default();
+        let len = match head::read(bytes, &mut self.scan, &mut cx.table, &cx.limits, &mut request) {
+            Ok(Some(len)) => len,
+            Ok(None) => return (0, None),
+            Err(reject) => return (0, Some(State::Refuse(reject))),
         };
-        if let Err(reject) = request.body.check(cx.limits.body_size) {
-            return State::Refuse(reject);
-        }
         let (body, expect_continue) = (request.body, request.expect_continue);
+        if let Err(reject) = body.check(cx.limits.body_size) {
+            return (len, Some(State::Refuse(reject)));
+        }
         let known = Known {
             id: cx.app.answer(&request),
             version: request.version,
@@ -242,20 +238,23 @@ impl H1Server {
             head_only: request.method == Method::Head,
         };
         self.answer_to(known, cx);
+        if body == Framing::None && !expect_continue && bytes[0] != b'\r' {
+            cx.memo.remember(&bytes[..len], known);
+        }
+        (len, Some(self.content(body, expect_continue, cx)))
+    }
+
+    /// What follows the head: content, or the answer.
+    fn content<A: App>(&mut self, body: Framing, expect_continue: bool, cx: &Shared<A>) -> State {
         if body == Framing::None {
-            if !expect_continue {
-                cx.memo.remember(bytes, known);
-            }
             return State::Respond;
         }
-        if expect_continue {
-            if cx.app.response(known.id).status() >= 400 {
-                // RFC 9110, 10.1.1: a final status instead of 100; the content that may still come ends the connection.
-                self.answer.connection = Connection::Close;
-                return State::Respond;
-            }
-            self.interim_due = true;
+        if expect_continue && cx.app.response(self.answer.id).status() >= 400 {
+            // RFC 9110, 10.1.1: a final status instead of 100; the content that may still come ends the connection.
+            self.answer.connection = Connection::Close;
+            return State::Respond;
         }
+        self.interim_due = expect_continue;
         State::Content(Decoder::new(body, &cx.limits))
     }
 
