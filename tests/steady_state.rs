@@ -1,6 +1,7 @@
 //! In steady state a turn allocates nothing: a counting allocator watches keep-alive requests and whole connections.
 
 #[path = "../benches/turn/client.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
 mod client;
 
 use client::{Client, GATEWAY_MAC};

@@ -55,6 +55,18 @@ impl Client {
         Client { pool, peers, template, request: request.to_vec(), answer_len: 0, answers: 0 }
     }
 
+    /// Has the router ask for the gateway, which tells the gateway who the router is.
+    pub fn greet(&mut self, port: &mut SimPort) {
+        let mut request = [0; 42];
+        request[..6].copy_from_slice(&[0xff; 6]);
+        request[6..12].copy_from_slice(&ROUTER_MAC);
+        request[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        request[22..28].copy_from_slice(&ROUTER_MAC);
+        request[28..32].copy_from_slice(&[10, 7, 0, 1]);
+        request[38..42].copy_from_slice(&GATEWAY_IP);
+        port.rx.push_back(self.pool.frame(&request).expect("the pool holds all frames of a turn"));
+    }
+
     /// Sends one segment of peer `i`.
     fn send(&mut self, port: &mut SimPort, i: usize, flags: u8, payload: bool) {
         let payload = if payload { &self.request[..] } else { &[] };
@@ -114,6 +126,9 @@ impl Client {
         let bytes = frame.bytes();
         if bytes[12..14] == [8, 6] {
             return self.answer_arp(port, bytes);
+        }
+        if bytes[12..14] != [8, 0] {
+            return;
         }
         assert_eq!(&bytes[..6], &ROUTER_MAC, "frames go to the router");
         let address = u32::from_be_bytes([bytes[30], bytes[31], bytes[32], bytes[33]]) - 0x0a09_0001;

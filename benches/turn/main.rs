@@ -3,6 +3,7 @@
 //! `turn [--list] [--case NAME] [--requests N] [--seconds S]` prints one JSON line per case. With `--requests` it runs
 //! that many and measures no time, for instruction counts under callgrind.
 
+#[expect(dead_code, reason = "the tests use more of it")]
 mod client;
 mod windows;
 
