@@ -253,11 +253,11 @@ fn config(case: &Case) -> Config {
         gateways: vec![[10, 7, 0, 1].into()],
         ..penstock::config::PortConfig::default()
     };
-    let mut workers = penstock::config::WorkersConfig::default();
-    workers.connections = match case.load {
+    let connections = match case.load {
         Load::KeepAlive => case.connections.max(1_024) as u32,
         Load::PerRequest => 4_096,
     };
+    let workers = penstock::config::WorkersConfig { connections, ..Default::default() };
     Config {
         port,
         workers,

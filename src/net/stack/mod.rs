@@ -358,4 +358,4 @@ macro_rules! wire {
         )
     };
 }
-pub(self) use wire;
+use wire;

@@ -108,10 +108,10 @@ impl<P: Port, S: Default> Stack<P, S> {
     #[inline]
     fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
-        if segment.flags & (SYN | RST) != 0 || slot.phase != Phase::Open {
-            if let Some(reason) = self.unexpected(port, index, segment, now) {
-                return self.counters.inc(reason);
-            }
+        if (segment.flags & (SYN | RST) != 0 || slot.phase != Phase::Open)
+            && let Some(reason) = self.unexpected(port, index, segment, now)
+        {
+            return self.counters.inc(reason);
         }
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
