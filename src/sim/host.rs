@@ -1,0 +1,287 @@
+//! A client host: an Ethernet station with smoltcp's TCP/IP above it.
+//!
+//! Owns its sockets, its place on the link and the gateway's Ethernet address as it learnt it. smoltcp verifies and fills
+//! in every checksum here, so it is a foreign judge of the gateway's. Refuses to know HTTP: `client` does.
+
+use super::neighbor::{self, Message};
+use super::packet::{self, BROADCAST, IPV4, IPV6, Mac};
+use crate::time::Instant;
+use core::net::IpAddr;
+use core::ops::Range;
+use core::time::Duration;
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp::{Socket, SocketBuffer};
+use smoltcp::time::Instant as SmolInstant;
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv6Address};
+use std::collections::VecDeque;
+
+/// How long a host waits for an answer about a neighbour before it asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Packets that wait for the gateway's Ethernet address.
+const WAITING_MAX: usize = 64;
+
+/// Where a host is.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Place {
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its own address.
+    pub ip: IpAddr,
+    /// The address it has on the gateway's link: its own, or that of the router it sits behind.
+    pub link_ip: IpAddr,
+    /// The gateway.
+    pub gateway: IpAddr,
+    /// The VLAN of its frames.
+    pub vlan: Option<u16>,
+    /// Its largest IP packet.
+    pub mtu: usize,
+}
+
+/// Ring sizes and habits of one connection's socket.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SocketPlan {
+    /// Receive ring in bytes, at most 65,535.
+    pub rx_ring: usize,
+    /// Transmit ring in bytes.
+    pub tx_ring: usize,
+    /// Nagle's algorithm.
+    pub nagle: bool,
+    /// Delay of ACKs; None: at once.
+    pub ack_delay: Option<Duration>,
+}
+
+/// A client host.
+pub struct Host {
+    place: Place,
+    iface: Interface,
+    packets: Packets,
+    sockets: SocketSet<'static>,
+    gateway_mac: Option<Mac>,
+    asked_at: Option<Instant>,
+    waiting: VecDeque<Vec<u8>>,
+    /// Ports that behave as if nobody were there.
+    deaf: Vec<Range<u16>>,
+    abandoned: Vec<SocketHandle>,
+    next_port: u16,
+    out: Vec<Vec<u8>>,
+}
+
+impl Host {
+    /// A host at its place; `seed` chooses its initial sequence numbers.
+    pub fn new(place: Place, seed: u64, now: Instant) -> Host {
+        let mut packets = Packets { mtu: place.mtu, rx: VecDeque::new(), tx: VecDeque::new() };
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = seed;
+        let mut iface = Interface::new(config, &mut packets, smol(now));
+        let prefix_len = if place.ip.is_ipv4() { 24 } else { 64 };
+        iface.update_ip_addrs(|addresses| {
+            addresses.push(IpCidr::new(address(place.ip), prefix_len)).expect("the first address has room");
+        });
+        // On Medium::Ip a route's router is never asked for; the route only says that the packet may leave.
+        let routed = match place.ip {
+            IpAddr::V4(_) => iface.routes_mut().add_default_ipv4_route(Ipv4Address::new(0, 0, 0, 1)).is_ok(),
+            IpAddr::V6(_) => iface.routes_mut().add_default_ipv6_route(Ipv6Address::LOCALHOST).is_ok(),
+        };
+        assert!(routed, "the first route has room");
+        Host {
+            place,
+            iface,
+            packets,
+            sockets: SocketSet::new(Vec::new()),
+            gateway_mac: None,
+            asked_at: None,
+            waiting: VecDeque::new(),
+            deaf: Vec::new(),
+            abandoned: Vec::new(),
+            next_port: 49_152 + (seed % 16_000) as u16,
+            out: Vec::new(),
+        }
+    }
+
+    /// Where the host is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Begins a connection to the gateway's `port`; returns its socket and local port.
+    pub fn connect(&mut self, port: u16, plan: &SocketPlan) -> (SocketHandle, u16) {
+        let local = self.next_port;
+        self.next_port = self.next_port.checked_add(1).unwrap_or(49_152);
+        let mut socket =
+            Socket::new(SocketBuffer::new(vec![0; plan.rx_ring.min(65_535)]), SocketBuffer::new(vec![0; plan.tx_ring]));
+        socket.set_nagle_enabled(plan.nagle);
+        socket.set_ack_delay(plan.ack_delay.map(Into::into));
+        let remote = (address(self.place.gateway), port);
+        socket.connect(self.iface.context(), remote, local).expect("both ends are specified");
+        (self.sockets.add(socket), local)
+    }
+
+    /// Opens a socket that takes one connection to the host's own `port`.
+    pub fn listen(&mut self, port: u16) -> SocketHandle {
+        let mut socket = Socket::new(SocketBuffer::new(vec![0; 4096]), SocketBuffer::new(vec![0; 8192]));
+        socket.listen(port).expect("the port is not zero");
+        self.sockets.add(socket)
+    }
+
+    /// A connection's socket.
+    pub fn socket(&mut self, handle: SocketHandle) -> &mut Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    /// Forgets a socket; further segments for it are answered with RST.
+    pub fn forget(&mut self, handle: SocketHandle) {
+        self.sockets.remove(handle);
+    }
+
+    /// Forgets an aborted socket once its RST is sent.
+    pub fn abandon(&mut self, handle: SocketHandle) {
+        self.abandoned.push(handle);
+    }
+
+    /// From now on nobody answers at these local ports, not even with RST: a client that vanished.
+    pub fn go_deaf(&mut self, ports: Range<u16>) {
+        self.deaf.push(ports);
+    }
+
+    /// Sends an IP packet as it is.
+    pub fn send_raw(&mut self, now: Instant, packet: Vec<u8>) {
+        self.forward(now, packet);
+    }
+
+    /// Takes a frame from the wire.
+    pub fn receive(&mut self, now: Instant, frame: &[u8]) {
+        let Some(header) = packet::ethernet(frame) else { return };
+        let multicast = header.destination[0] & 1 == 1;
+        if header.vlan != self.place.vlan || (header.destination != self.place.mac && !multicast) {
+            return;
+        }
+        if let Some(message) = neighbor::read(frame) {
+            return self.learn(now, message);
+        }
+        let for_deaf =
+            packet::tcp_ports(frame).is_some_and(|(_, to)| self.deaf.iter().any(|ports| ports.contains(&to)));
+        if matches!(header.ether_type, IPV4 | IPV6) && header.destination != BROADCAST && !for_deaf {
+            self.packets.rx.push_back(frame[header.payload..].to_vec());
+        }
+    }
+
+    fn learn(&mut self, now: Instant, message: Message) {
+        match message {
+            Message::Who { asker, mac, target } if target == self.place.link_ip => {
+                self.out.push(neighbor::answer(self.place.mac, target, asker, mac, self.place.vlan));
+            }
+            Message::Here { address, mac } if address == self.place.gateway => {
+                self.gateway_mac = Some(mac);
+                self.asked_at = None;
+                for packet in core::mem::take(&mut self.waiting) {
+                    self.forward(now, packet);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets TCP work; frames to send are then in [`Host::take_frames`].
+    pub fn poll(&mut self, now: Instant) {
+        self.iface.poll(smol(now), &mut self.packets, &mut self.sockets);
+        for handle in core::mem::take(&mut self.abandoned) {
+            self.sockets.remove(handle);
+        }
+        for packet in core::mem::take(&mut self.packets.tx) {
+            self.forward(now, packet);
+        }
+        if self.asked_at.is_some_and(|at| at + ASK_AGAIN <= now) {
+            self.ask(now);
+        }
+    }
+
+    /// The frames that leave.
+    pub fn take_frames(&mut self) -> Vec<Vec<u8>> {
+        core::mem::take(&mut self.out)
+    }
+
+    /// When the host next does something by itself.
+    pub fn poll_at(&mut self, now: Instant) -> Instant {
+        let tcp = self.iface.poll_at(smol(now), &self.sockets);
+        let tcp = tcp.map_or(Instant::FAR, |at| Instant::from_nanos(at.total_micros().unsigned_abs() * 1000));
+        self.asked_at.map_or(tcp, |at| tcp.min(at + ASK_AGAIN))
+    }
+
+    fn forward(&mut self, now: Instant, packet: Vec<u8>) {
+        let Some(mac) = self.gateway_mac else {
+            if self.waiting.len() < WAITING_MAX {
+                self.waiting.push_back(packet);
+            }
+            if self.asked_at.is_none() {
+                self.ask(now);
+            }
+            return;
+        };
+        let ether_type = if self.place.ip.is_ipv4() { IPV4 } else { IPV6 };
+        self.out.push(packet::wrap(mac, self.place.mac, self.place.vlan, ether_type, &packet));
+    }
+
+    fn ask(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+        let Place { mac, link_ip, gateway, vlan, .. } = self.place;
+        self.out.push(neighbor::ask(mac, link_ip, gateway, vlan));
+    }
+}
+
+fn address(ip: IpAddr) -> IpAddress {
+    match ip {
+        IpAddr::V4(ip) => IpAddress::Ipv4(ip),
+        IpAddr::V6(ip) => IpAddress::Ipv6(ip),
+    }
+}
+
+fn smol(now: Instant) -> SmolInstant {
+    SmolInstant::from_micros(now.micros() as i64)
+}
+
+/// IP packets in and out: smoltcp's device.
+struct Packets {
+    mtu: usize,
+    rx: VecDeque<Vec<u8>>,
+    tx: VecDeque<Vec<u8>>,
+}
+
+struct PacketIn(Vec<u8>);
+struct PacketOut<'a>(&'a mut VecDeque<Vec<u8>>);
+
+impl RxToken for PacketIn {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl TxToken for PacketOut<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut packet = vec![0; len];
+        let result = f(&mut packet);
+        self.0.push_back(packet);
+        result
+    }
+}
+
+impl Device for Packets {
+    type RxToken<'a> = PacketIn;
+    type TxToken<'a> = PacketOut<'a>;
+
+    fn receive(&mut self, _now: SmolInstant) -> Option<(PacketIn, PacketOut<'_>)> {
+        let packet = self.rx.pop_front()?;
+        Some((PacketIn(packet), PacketOut(&mut self.tx)))
+    }
+
+    fn transmit(&mut self, _now: SmolInstant) -> Option<PacketOut<'_>> {
+        Some(PacketOut(&mut self.tx))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut caps = DeviceCapabilities::default();
+        caps.medium = Medium::Ip;
+        caps.max_transmission_unit = self.mtu;
+        caps
+    }
+}
