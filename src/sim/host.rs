@@ -64,6 +64,7 @@ pub struct Host {
     deaf: Vec<Range<u16>>,
     abandoned: Vec<SocketHandle>,
     next_port: u16,
+    echoes: Vec<(u16, Vec<u8>)>,
     out: Vec<Vec<u8>>,
 }
 
@@ -94,6 +95,7 @@ impl Host {
             waiting: VecDeque::new(),
             deaf: Vec::new(),
             abandoned: Vec::new(),
+            echoes: Vec::new(),
             next_port: 49_152 + (seed % 16_000) as u16,
             out: Vec::new(),
         }
@@ -144,6 +146,17 @@ impl Host {
         self.deaf.push(ports);
     }
 
+    /// Sends an echo request to the gateway.
+    pub fn ping(&mut self, now: Instant, sequence: u16, data: &[u8]) {
+        let packet = packet::echo_request(self.place.ip, self.place.gateway, sequence, data);
+        self.forward(now, packet);
+    }
+
+    /// Sequence numbers and data of the echo replies that came.
+    pub fn echoes(&self) -> &[(u16, Vec<u8>)] {
+        &self.echoes
+    }
+
     /// Sends an IP packet as it is.
     pub fn send_raw(&mut self, now: Instant, packet: Vec<u8>) {
         self.forward(now, packet);
@@ -158,6 +171,9 @@ impl Host {
         }
         if let Some(message) = neighbor::read(frame) {
             return self.learn(now, message);
+        }
+        if let Some((sequence, data)) = packet::echo_reply(frame) {
+            return self.echoes.push((sequence, data.to_vec()));
         }
         let for_deaf =
             packet::tcp_ports(frame).is_some_and(|(_, to)| self.deaf.iter().any(|ports| ports.contains(&to)));

@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod client;
+pub mod conduct;
 pub mod device;
 pub mod host;
 pub mod neighbor;

@@ -166,11 +166,64 @@ pub fn ip_checksum_good(frame: &[u8], packet: &Ip) -> bool {
     packet.source.is_ipv6() || ones_complement(&frame[packet.l3..packet.l4], 0) == 0xffff
 }
 
-/// Whether the checksum of a TCP segment or ICMPv6 message is right.
+/// Whether the checksum of a TCP segment or an ICMP or ICMPv6 message is right.
 pub fn l4_checksum_good(frame: &[u8], packet: &Ip) -> bool {
     let len = packet.end - packet.l4;
-    let start = pseudo_header(packet.source, packet.destination, packet.protocol, len);
+    // ICMP for IPv4 has no pseudo-header (RFC 792).
+    let covered = packet.protocol != ICMP;
+    let start = if covered { pseudo_header(packet.source, packet.destination, packet.protocol, len) } else { 0 };
     ones_complement(&frame[packet.l4..packet.end], start) == 0xffff
+}
+
+/// An IP packet of `protocol` around `payload`, whose checksum field is at `sum_at`.
+pub fn packet(source: IpAddr, destination: IpAddr, protocol: u8, mut payload: Vec<u8>, sum_at: usize) -> Vec<u8> {
+    let start = if protocol == ICMP { 0 } else { pseudo_header(source, destination, protocol, payload.len()) };
+    let sum = !ones_complement(&payload, start);
+    payload[sum_at..sum_at + 2].copy_from_slice(&sum.to_be_bytes());
+    let len = payload.len() as u16;
+    let mut header = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let total = (len + 20).to_be_bytes();
+            let head = [0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, protocol, 0, 0];
+            let mut header = [&head[..], &source.octets(), &destination.octets()].concat();
+            let sum = !ones_complement(&header, 0);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            header
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let len = len.to_be_bytes();
+            let head = [0x60, 0, 0, 0, len[0], len[1], protocol, 64];
+            [&head[..], &source.octets(), &destination.octets()].concat()
+        }
+        _ => unreachable!("both ends speak one family"),
+    };
+    header.extend(payload);
+    header
+}
+
+/// A SYN with an MSS option (RFC 9293, 3.1).
+pub fn syn(source: (IpAddr, u16), destination: (IpAddr, u16), seq: u32) -> Vec<u8> {
+    let mut segment = Vec::with_capacity(24);
+    segment.extend_from_slice(&source.1.to_be_bytes());
+    segment.extend_from_slice(&destination.1.to_be_bytes());
+    segment.extend_from_slice(&seq.to_be_bytes());
+    segment.extend_from_slice(&[0, 0, 0, 0, 0x60, 0x02, 0x20, 0, 0, 0, 0, 0, 2, 4, 0x05, 0xb4]);
+    packet(source.0, destination.0, TCP, segment, 16)
+}
+
+/// An echo request (RFC 792; RFC 4443, 4.1).
+pub fn echo_request(source: IpAddr, destination: IpAddr, sequence: u16, data: &[u8]) -> Vec<u8> {
+    let (kind, protocol) = if source.is_ipv4() { (8, ICMP) } else { (128, ICMPV6) };
+    let [high, low] = sequence.to_be_bytes();
+    packet(source, destination, protocol, [&[kind, 0, 0, 0, 0, 7, high, low], data].concat(), 2)
+}
+
+/// Sequence number and data of an echo reply.
+pub fn echo_reply(frame: &[u8]) -> Option<(u16, &[u8])> {
+    let packet = ip(frame).filter(|packet| l4_checksum_good(frame, packet))?;
+    let message = &frame[packet.l4..packet.end];
+    let reply = matches!((packet.protocol, message.first()?), (ICMP, 0) | (ICMPV6, 129));
+    if reply { Some((word(message, 6)?, message.get(8..)?)) } else { None }
 }
 
 /// Who the gateway is: what its frames are judged by.
@@ -202,7 +255,7 @@ pub fn judge(frame: &[u8], gateway: &Identity) -> Result<(), String> {
         ARP => Ok(()),
         IPV4 | IPV6 => {
             let packet = ip(frame).ok_or("inconsistent IP lengths")?;
-            if !gateway.addresses.contains(&packet.source) && !link_local(packet.source) {
+            if !owns(gateway, packet.source) {
                 return Err(format!("source {} is not ours", packet.source));
             }
             match packet.source {
@@ -214,8 +267,10 @@ pub fn judge(frame: &[u8], gateway: &Identity) -> Result<(), String> {
     }
 }
 
-fn link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.segments()[0] == 0xfe80)
+/// Whether the gateway may speak for an address: its own, or a link-local one it made.
+pub fn owns(gateway: &Identity, address: IpAddr) -> bool {
+    let link_local = matches!(address, IpAddr::V6(address) if address.segments()[0] == 0xfe80);
+    link_local || gateway.addresses.contains(&address)
 }
 
 fn judge_v4(bytes: &[u8]) -> Result<(), String> {
@@ -276,13 +331,9 @@ mod tests {
 
     /// An ICMP echo reply, wrapped.
     fn echo() -> Vec<u8> {
-        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-        packet.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 1]);
-        let header = !ones_complement(&packet[..20], 0);
-        packet[10..12].copy_from_slice(&header.to_be_bytes());
-        let message = !ones_complement(&packet[20..], 0);
-        packet[22..24].copy_from_slice(&message.to_be_bytes());
-        wrap([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1], None, IPV4, &packet)
+        let (from, to) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let reply = packet(from, to, ICMP, vec![0, 0, 0, 0, 0, 7, 0, 9], 2);
+        wrap([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1], None, IPV4, &reply)
     }
 
     #[test]
@@ -303,6 +354,21 @@ mod tests {
         assert_eq!(ones_complement(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7], 0), 0xddf2);
         assert_eq!(ones_complement(&[0xff], 0), 0xff00);
         assert_eq!(ones_complement(&[0xff; 4], 0), 0xffff);
+    }
+
+    #[test]
+    fn what_is_built_passes_the_judge_and_is_read_back() {
+        for (from, to) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+            let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+            let gateway = Identity { addresses: vec![from], ..identity() };
+            let ether_type = if from.is_ipv4() { IPV4 } else { IPV6 };
+            for packet in [syn((from, 1), (to, 2), 3), echo_request(from, to, 9, b"data")] {
+                assert_eq!(judge(&wrap([2; 6], gateway.mac, None, ether_type, &packet), &gateway), Ok(()));
+            }
+            let frame = wrap([2; 6], gateway.mac, None, ether_type, &syn((from, 1), (to, 2), 3));
+            assert_eq!(tcp_ports(&frame), Some((1, 2)));
+        }
+        assert_eq!(echo_reply(&echo()), Some((9, &b""[..])));
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! implements [`Node`]. What must hold is checked where it happens and, for a whole run, in `verdict`.
 
 use super::client::Client;
+use super::conduct::Conduct;
 use super::device::{Device, DeviceTally};
 use super::host::Host;
+use super::neighbor::{self, Message};
 use super::packet::{self, Identity};
 use super::plan::{EPOCH, EPOCH_UNIX_S, Plan};
 use super::port::{FramePool, SimPort};
@@ -64,6 +66,7 @@ pub struct World<N> {
     seats: Vec<Seat<N>>,
     stations: Vec<Station>,
     clients: Vec<Client>,
+    conduct: Conduct,
     trace: Trace,
     sent: u64,
     failures: Vec<String>,
@@ -107,6 +110,7 @@ impl<N: Node> World<N> {
             seats,
             stations,
             clients: plan.clients.iter().cloned().map(Client::new).collect(),
+            conduct: Conduct::default(),
             trace: Trace::default(),
             sent: 0,
             failures: Vec::new(),
@@ -250,12 +254,13 @@ impl<N: Node> World<N> {
     }
 
     fn deliver(&mut self) {
-        let World { stations, seats, device, now, .. } = self;
+        let World { stations, seats, device, conduct, now, .. } = self;
         for station in stations {
             while let Some(frame) = station.up.receive(*now) {
                 let seat = &mut seats[device.queue_of(&frame)];
                 device.receive(&frame, seat.node.port());
                 seat.called = true;
+                conduct.received(&frame);
             }
             while let Some(frame) = station.down.receive(*now) {
                 station.host.receive(*now, &frame);
@@ -316,6 +321,7 @@ impl<N: Node> World<N> {
                 self.sent += 1;
                 let sent = self.device.transmit(&frame);
                 let judged = sent.and_then(|bytes| packet::judge(&bytes, &self.identity).map(|()| bytes));
+                let judged = judged.and_then(|bytes| self.conduct.sent(&bytes).map(|()| bytes));
                 let carried = judged.and_then(|bytes| self.carry(index, &bytes));
                 if let Err(what) = carried {
                     self.failures.push(format!("worker {index} sent a bad frame: {what}"));
@@ -332,6 +338,11 @@ impl<N: Node> World<N> {
     fn carry(&mut self, worker: usize, frame: &[u8]) -> Result<(), String> {
         let header = packet::ethernet(frame).ok_or("too short")?;
         let destination = packet::ip(frame).map(|ip| ip.destination);
+        if let Some(Message::Here { address, mac }) = neighbor::read(frame) {
+            if mac != self.identity.mac || !packet::owns(&self.identity, address) {
+                return Err(format!("says that {address} is at {mac:02x?}"));
+            }
+        }
         self.trace.add(self.now.nanos() << 8 | 0x80 | worker as u64, frame);
         let group = header.destination[0] & 1 == 1;
         let mut known = group;
