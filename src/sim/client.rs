@@ -3,11 +3,10 @@
 //! Owns the script of a connection above a host's socket. Refuses to decide whether an end was allowed: `world` judges.
 
 use super::answers::{Answers, Fault};
-use super::host::{Host, SocketPlan};
+use super::host::{Host, Line, SocketPlan};
 use super::site::{Request, Site};
 use crate::time::{Instant, Now};
 use core::time::Duration;
-use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 
 /// Between two reads or writes of a client that does not pause.
@@ -87,7 +86,7 @@ pub enum Outcome {
 }
 
 struct Open {
-    handle: SocketHandle,
+    line: Line,
     port: u16,
     began_s: u64,
     was_open: bool,
@@ -175,8 +174,8 @@ impl Client {
             return;
         }
         if self.open.is_none() {
-            let (handle, port) = host.connect(80, &self.plan.socket);
-            self.open = Some(Open { handle, port, began_s: now.unix_s, was_open: false });
+            let (line, port) = host.connect(80, &self.plan.socket);
+            self.open = Some(Open { line, port, began_s: now.unix_s, was_open: false });
             self.began_at = now.mono;
         }
         self.ended_at = now.mono;
@@ -208,12 +207,12 @@ impl Client {
 
     fn write(&mut self, now: Instant, host: &mut Host) {
         let Some(open) = &self.open else { return };
-        let socket = host.socket(open.handle);
-        if !socket.can_send() || self.unsent.is_empty() {
+        let part = &self.unsent[..self.unsent.len().min(self.plan.write_max)];
+        let sent =
+            host.with(open.line, |socket| if socket.can_send() { socket.send_slice(part).unwrap_or(0) } else { 0 });
+        if sent == 0 {
             return;
         }
-        let part = &self.unsent[..self.unsent.len().min(self.plan.write_max)];
-        let sent = socket.send_slice(part).unwrap_or(0);
         self.unsent.drain(..sent);
         self.moved += sent as u64;
         self.progress_at = now;
@@ -222,14 +221,15 @@ impl Client {
 
     fn read(&mut self, now: Now, host: &mut Host) -> Result<(), Fault> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let socket = host.socket(open.handle);
-        open.was_open |= socket.may_send();
+        open.was_open |= host.with(open.line, |socket| socket.may_send());
         let mut room = self.plan.read_max;
-        while room > 0 && now.mono >= self.read_at && socket.can_recv() {
+        while room > 0 && now.mono >= self.read_at && host.with(open.line, |socket| socket.can_recv()) {
             let before = self.answers.answered();
-            let read = socket.recv(|bytes| {
-                let part = &bytes[..bytes.len().min(room)];
-                (part.len(), self.answers.read(part, open.began_s, now.unix_s).map(|()| part.len()))
+            let read = host.with(open.line, |socket| {
+                socket.recv(|bytes| {
+                    let part = &bytes[..bytes.len().min(room)];
+                    (part.len(), self.answers.read(part, open.began_s, now.unix_s).map(|()| part.len()))
+                })
             });
             let len = read.unwrap_or(Ok(0))?;
             room -= len;
@@ -254,11 +254,11 @@ impl Client {
         let all_sent = self.asked == self.plan.requests.len() && self.unsent.is_empty();
         let all_answered = self.all_answered();
         match self.plan.end {
-            End::Close if all_answered => host.socket(open.handle).close(),
-            End::HalfClose if all_sent && open.was_open => host.socket(open.handle).close(),
+            End::Close if all_answered => host.with(open.line, |socket| socket.close()),
+            End::HalfClose if all_sent && open.was_open => host.with(open.line, |socket| socket.close()),
             End::Vanish(after) if self.moved >= after || all_answered => {
                 host.go_deaf(open.port..open.port + 1);
-                host.forget(open.handle);
+                host.forget(open.line);
                 self.outcome = Some(Outcome::Vanished);
             }
             End::Reset(after) if self.moved >= after || all_answered => self.leave(host, Outcome::Reset),
@@ -269,24 +269,20 @@ impl Client {
     /// Notices that the gateway, or nobody any more, is at the other end.
     fn follow_socket(&mut self, host: &mut Host) {
         let (Some(open), None) = (&self.open, &self.outcome) else { return };
-        let socket = host.socket(open.handle);
-        let over = match socket.state() {
-            State::Closed => true,
-            // The gateway's FIN arrived and everything before it was read.
-            State::CloseWait | State::TimeWait | State::LastAck | State::Closing => !socket.can_recv(),
-            _ => false,
-        };
-        if !over {
+        let (state, unread) = host.with(open.line, |socket| (socket.state(), socket.can_recv()));
+        let closed = state == State::Closed;
+        // The gateway's FIN arrived and everything before it was read.
+        let finished = matches!(state, State::CloseWait | State::TimeWait | State::LastAck | State::Closing) && !unread;
+        if !closed && !finished {
             return;
         }
-        let closed = socket.state() == State::Closed;
         if !self.all_answered() {
             let why = if closed { "reset" } else { "closed early" };
             return self.leave(host, Outcome::Lost(why));
         }
-        socket.close();
+        host.with(open.line, |socket| socket.close());
         if closed {
-            host.forget(open.handle);
+            host.forget(open.line);
             self.outcome = Some(Outcome::Done);
         }
     }
@@ -294,8 +290,8 @@ impl Client {
     /// Ends the connection with RST.
     fn leave(&mut self, host: &mut Host, outcome: Outcome) {
         if let Some(open) = &self.open {
-            host.socket(open.handle).abort();
-            host.abandon(open.handle);
+            host.with(open.line, |socket| socket.abort());
+            host.abandon(open.line);
         }
         self.outcome = Some(outcome);
     }

@@ -5,11 +5,12 @@
 
 use super::neighbor::{self, Message};
 use super::packet::{self, BROADCAST, IPV4, IPV6, Mac};
+use crate::mem::{Arena, Borrower, Lent};
 use crate::time::Instant;
 use core::net::IpAddr;
 use core::ops::Range;
 use core::time::Duration;
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Instant as SmolInstant;
@@ -51,18 +52,43 @@ pub struct SocketPlan {
     pub ack_delay: Option<Duration>,
 }
 
+/// Names a socket of a host.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Line(usize);
+
+struct OneSocket;
+
+impl Borrower for OneSocket {
+    type With<'a> = SocketSet<'a>;
+}
+
+/// A socket with memory of its own, which is freed with it.
+struct Open {
+    local_port: u16,
+    /// None while it listens.
+    remote_port: Option<u16>,
+    set: Lent<OneSocket>,
+}
+
+impl Open {
+    fn with<R>(&mut self, f: impl for<'a> FnOnce(&mut Socket<'a>) -> R) -> R {
+        self.set.with(|set| f(set.get_mut(SocketHandle::default())))
+    }
+}
+
 /// A client host.
 pub struct Host {
     place: Place,
     iface: Interface,
     packets: Packets,
-    sockets: SocketSet<'static>,
+    lines: Vec<Option<Open>>,
+    received: VecDeque<(Option<(u16, u16)>, Vec<u8>)>,
     gateway_mac: Option<Mac>,
     asked_at: Option<Instant>,
     waiting: VecDeque<Vec<u8>>,
     /// Ports that behave as if nobody were there.
     deaf: Vec<Range<u16>>,
-    abandoned: Vec<SocketHandle>,
+    abandoned: Vec<Line>,
     next_port: u16,
     echoes: Vec<(u16, Vec<u8>)>,
     out: Vec<Vec<u8>>,
@@ -71,7 +97,7 @@ pub struct Host {
 impl Host {
     /// A host at its place; `seed` chooses its initial sequence numbers.
     pub fn new(place: Place, seed: u64, now: Instant) -> Host {
-        let mut packets = Packets { mtu: place.mtu, rx: VecDeque::new(), tx: VecDeque::new() };
+        let mut packets = Packets { mtu: place.mtu, rx: None, tx: VecDeque::new() };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut iface = Interface::new(config, &mut packets, smol(now));
@@ -89,7 +115,8 @@ impl Host {
             place,
             iface,
             packets,
-            sockets: SocketSet::new(Vec::new()),
+            lines: Vec::new(),
+            received: VecDeque::new(),
             gateway_mac: None,
             asked_at: None,
             waiting: VecDeque::new(),
@@ -107,38 +134,40 @@ impl Host {
     }
 
     /// Begins a connection to the gateway's `port`; returns its socket and local port.
-    pub fn connect(&mut self, port: u16, plan: &SocketPlan) -> (SocketHandle, u16) {
-        let local = self.next_port;
+    pub fn connect(&mut self, port: u16, plan: &SocketPlan) -> (Line, u16) {
+        let local_port = self.next_port;
         self.next_port = self.next_port.checked_add(1).unwrap_or(49_152);
-        let mut socket =
-            Socket::new(SocketBuffer::new(vec![0; plan.rx_ring.min(65_535)]), SocketBuffer::new(vec![0; plan.tx_ring]));
-        socket.set_nagle_enabled(plan.nagle);
-        socket.set_ack_delay(plan.ack_delay.map(Into::into));
-        let remote = (address(self.place.gateway), port);
-        socket.connect(self.iface.context(), remote, local).expect("both ends are specified");
-        (self.sockets.add(socket), local)
+        let mut open = Open { local_port, remote_port: Some(port), set: socket_set(plan) };
+        let (remote, context) = ((address(self.place.gateway), port), self.iface.context());
+        open.with(|socket| socket.connect(context, remote, local_port)).expect("both ends are specified");
+        self.lines.push(Some(open));
+        (Line(self.lines.len() - 1), local_port)
     }
 
     /// Opens a socket that takes one connection to the host's own `port`.
-    pub fn listen(&mut self, port: u16) -> SocketHandle {
-        let mut socket = Socket::new(SocketBuffer::new(vec![0; 4096]), SocketBuffer::new(vec![0; 8192]));
-        socket.listen(port).expect("the port is not zero");
-        self.sockets.add(socket)
+    pub fn listen(&mut self, port: u16, plan: &SocketPlan) -> Line {
+        let mut open = Open { local_port: port, remote_port: None, set: socket_set(plan) };
+        open.with(|socket| socket.listen(port)).expect("the port is not zero");
+        self.lines.push(Some(open));
+        Line(self.lines.len() - 1)
     }
 
-    /// A connection's socket.
-    pub fn socket(&mut self, handle: SocketHandle) -> &mut Socket<'static> {
-        self.sockets.get_mut(handle)
+    /// Shows a socket to `f`.
+    ///
+    /// # Panics
+    /// When the socket was forgotten.
+    pub fn with<R>(&mut self, line: Line, f: impl for<'a> FnOnce(&mut Socket<'a>) -> R) -> R {
+        self.lines[line.0].as_mut().expect("the socket was not forgotten").with(f)
     }
 
     /// Forgets a socket; further segments for it are answered with RST.
-    pub fn forget(&mut self, handle: SocketHandle) {
-        self.sockets.remove(handle);
+    pub fn forget(&mut self, line: Line) {
+        self.lines[line.0] = None;
     }
 
     /// Forgets an aborted socket once its RST is sent.
-    pub fn abandon(&mut self, handle: SocketHandle) {
-        self.abandoned.push(handle);
+    pub fn abandon(&mut self, line: Line) {
+        self.abandoned.push(line);
     }
 
     /// From now on nobody answers at these local ports, not even with RST: a client that vanished.
@@ -175,10 +204,10 @@ impl Host {
         if let Some((sequence, data)) = packet::echo_reply(frame) {
             return self.echoes.push((sequence, data.to_vec()));
         }
-        let for_deaf =
-            packet::tcp_ports(frame).is_some_and(|(_, to)| self.deaf.iter().any(|ports| ports.contains(&to)));
+        let ports = packet::tcp_ports(frame);
+        let for_deaf = ports.is_some_and(|(_, to)| self.deaf.iter().any(|deaf| deaf.contains(&to)));
         if matches!(header.ether_type, IPV4 | IPV6) && header.destination != BROADCAST && !for_deaf {
-            self.packets.rx.push_back(frame[header.payload..].to_vec());
+            self.received.push_back((ports, frame[header.payload..].to_vec()));
         }
     }
 
@@ -200,9 +229,20 @@ impl Host {
 
     /// Lets TCP work; frames to send are then in [`Host::take_frames`].
     pub fn poll(&mut self, now: Instant) {
-        self.iface.poll(smol(now), &mut self.packets, &mut self.sockets);
-        for handle in core::mem::take(&mut self.abandoned) {
-            self.sockets.remove(handle);
+        let Host { iface, packets, lines, received, .. } = self;
+        for (ports, packet) in received.drain(..) {
+            packets.rx = Some(packet);
+            match ports.and_then(|ports| find(lines, ports)) {
+                Some(open) => open.set.with(|set| iface.poll_ingress_single(smol(now), packets, set)),
+                None => iface.poll_ingress_single(smol(now), packets, &mut SocketSet::new(&mut [][..])),
+            };
+        }
+        for open in lines.iter_mut().flatten() {
+            let mut egress = || open.set.with(|set| iface.poll_egress(smol(now), packets, set));
+            while egress() == PollResult::SocketStateChanged {}
+        }
+        for line in core::mem::take(&mut self.abandoned) {
+            self.forget(line);
         }
         for packet in core::mem::take(&mut self.packets.tx) {
             self.forward(now, packet);
@@ -219,8 +259,9 @@ impl Host {
 
     /// When the host next does something by itself.
     pub fn poll_at(&mut self, now: Instant) -> Instant {
-        let tcp = self.iface.poll_at(smol(now), &self.sockets);
-        let tcp = tcp.map_or(Instant::FAR, |at| Instant::from_nanos(at.total_micros().unsigned_abs() * 1000));
+        let Host { iface, lines, .. } = self;
+        let at = lines.iter_mut().flatten().filter_map(|open| open.set.with(|set| iface.poll_at(smol(now), set)));
+        let tcp = at.min().map_or(Instant::FAR, |at| Instant::from_nanos(at.total_micros().unsigned_abs() * 1000));
         self.asked_at.map_or(tcp, |at| tcp.min(at + ASK_AGAIN))
     }
 
@@ -245,6 +286,32 @@ impl Host {
     }
 }
 
+/// A set of one socket with the planned rings.
+fn socket_set(plan: &SocketPlan) -> Lent<OneSocket> {
+    let (rx_ring, tx_ring) = (plan.rx_ring.min(65_535), plan.tx_ring);
+    let len = size_of::<SocketStorage<'static>>() + align_of::<SocketStorage<'static>>() + rx_ring + tx_ring;
+    let pool = Arena::heap(Arena::pool_bytes(len, 1)).pool(len, 1).expect("the arena was made for one block");
+    Lent::new(pool.take().expect("the pool has one block"), |room| {
+        let storage = room.place([SocketStorage::EMPTY]);
+        let mut socket = Socket::new(SocketBuffer::new(room.bytes(rx_ring)), SocketBuffer::new(room.bytes(tx_ring)));
+        socket.set_nagle_enabled(plan.nagle);
+        socket.set_ack_delay(plan.ack_delay.map(Into::into));
+        let mut set = SocketSet::new(&mut storage[..]);
+        set.add(socket);
+        set
+    })
+}
+
+/// The socket for a segment with these source and destination ports; a listening one then belongs to its source.
+fn find(lines: &mut [Option<Open>], (remote, local): (u16, u16)) -> Option<&mut Open> {
+    let is = |open: &Open, port| open.local_port == local && open.remote_port == port;
+    let at = |port| lines.iter().position(|open| open.as_ref().is_some_and(|open| is(open, port)));
+    let index = at(Some(remote)).or_else(|| at(None))?;
+    let open = lines[index].as_mut()?;
+    open.remote_port = Some(remote);
+    Some(open)
+}
+
 fn address(ip: IpAddr) -> IpAddress {
     match ip {
         IpAddr::V4(ip) => IpAddress::Ipv4(ip),
@@ -259,7 +326,7 @@ fn smol(now: Instant) -> SmolInstant {
 /// IP packets in and out: smoltcp's device.
 struct Packets {
     mtu: usize,
-    rx: VecDeque<Vec<u8>>,
+    rx: Option<Vec<u8>>,
     tx: VecDeque<Vec<u8>>,
 }
 
@@ -286,7 +353,7 @@ impl Device for Packets {
     type TxToken<'a> = PacketOut<'a>;
 
     fn receive(&mut self, _now: SmolInstant) -> Option<(PacketIn, PacketOut<'_>)> {
-        let packet = self.rx.pop_front()?;
+        let packet = self.rx.take()?;
         Some((PacketIn(packet), PacketOut(&mut self.tx)))
     }
 

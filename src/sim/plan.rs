@@ -278,7 +278,7 @@ fn draw_request(rng: &mut Rng) -> Request {
         0..6 => Request::get(path),
         6 => Request { method: "HEAD", ..Request::get(path) },
         7 => Request::post(path, Content::Length(len)),
-        8 => Request { fields: "Expect: 100-continue\r\n", ..Request::post(path, Content::Length(len)) },
+        8 => Request { fields: "Expect: 100-continue\r\n", ..Request::post("/medium", Content::Length(len)) },
         _ => Request::post(path, Content::Chunked { len, chunk: rng.within(1..=2000) as usize }),
     }
 }

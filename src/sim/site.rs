@@ -40,6 +40,11 @@ impl Site {
         Site { pages }
     }
 
+    /// No pages.
+    pub fn empty() -> Site {
+        Site { pages: Vec::new() }
+    }
+
     /// The routes that serve the pages.
     pub fn routes(&self) -> Vec<Route> {
         let route = |page: &Page| Route {
@@ -62,7 +67,9 @@ impl Site {
         }
         let page = self.pages.iter().find(|page| page.path == request.path);
         let (status, body) = page.map_or((404, None), |page| (page.status, Some(page.body.clone())));
-        Answer { status, body, no_body: request.method == "HEAD", closes: request.close }
+        // Content that was announced with Expect and is not wanted ends the connection (RFC 9110, 10.1.1).
+        let unwanted = request.fields.contains("100-continue") && status >= 400;
+        Answer { status, body, no_body: request.method == "HEAD", closes: request.close || unwanted }
     }
 }
 

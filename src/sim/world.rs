@@ -15,7 +15,7 @@ use super::rng::{Rng, Trace};
 use super::wire::{Tally, Wire};
 use crate::telemetry::{Counter, Counters};
 use crate::time::{Instant, Now};
-use crate::worker::Turn;
+use crate::worker::{App, Turn, Worker};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -36,6 +36,24 @@ pub trait Node {
     fn connections(&self) -> usize;
     /// Frames it holds between turns.
     fn frames_held(&self) -> usize;
+}
+
+impl<A: App> Node for Worker<SimPort, A> {
+    fn turn(&mut self, now: Now) -> Turn {
+        Worker::turn(self, now)
+    }
+
+    fn port(&mut self) -> &mut SimPort {
+        self.port_mut()
+    }
+
+    fn connections(&self) -> usize {
+        Worker::connections(self)
+    }
+
+    fn frames_held(&self) -> usize {
+        self.stack().frames_held()
+    }
 }
 
 struct Station {
@@ -162,6 +180,11 @@ impl<N: Node> World<N> {
     /// A counter, summed over the workers.
     pub fn count(&self, counter: Counter) -> u64 {
         self.seats.iter().map(|seat| seat.counters.read(counter)).sum()
+    }
+
+    /// A counter of one worker.
+    pub fn count_of(&self, worker: usize, counter: Counter) -> u64 {
+        self.seats[worker].counters.read(counter)
     }
 
     /// Connections of each worker.

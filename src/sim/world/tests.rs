@@ -3,11 +3,11 @@
 use super::*;
 use crate::port::{BURST_MAX, Burst, Frame, Port};
 use crate::sim::client::ClientPlan;
+use crate::sim::host::{Line, SocketPlan};
 use crate::sim::plan;
 use crate::sim::port::SimFrame;
 use crate::sim::site::{Content, Request, Site};
 use crate::sim::verdict;
-use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -27,7 +27,7 @@ struct Server {
     site: Site,
     port: SimPort,
     counters: Arc<Counters>,
-    sockets: Vec<(SocketHandle, Vec<u8>, Vec<u8>)>,
+    sockets: Vec<(Line, Vec<u8>, Vec<u8>)>,
     spoil: Spoil,
     held: Vec<SimFrame>,
 }
@@ -39,7 +39,8 @@ impl Server {
         (place.mac, place.ip, place.link_ip, place.gateway) =
             (plan.caps.mac, client.gateway, client.gateway, client.ip);
         let mut host = Host::new(place, 7, EPOCH);
-        let sockets = (0..8).map(|_| (host.listen(80), Vec::new(), Vec::new())).collect();
+        let rings = SocketPlan { rx_ring: 4096, tx_ring: 8192, nagle: false, ack_delay: None };
+        let sockets = (0..8).map(|_| (host.listen(80, &rings), Vec::new(), Vec::new())).collect();
         Server { host, site: plan.site.clone(), port, counters, sockets, spoil, held: Vec::new() }
     }
 
@@ -58,25 +59,30 @@ impl Server {
 
     fn serve(&mut self, now: Now) {
         let Server { host, site, sockets, spoil, .. } = self;
-        for (handle, inbox, outbox) in sockets {
-            let socket = host.socket(*handle);
-            while socket.can_recv() {
-                let _ = socket.recv(|bytes| (bytes.len(), inbox.extend_from_slice(bytes)));
-            }
+        for (line, inbox, outbox) in sockets {
+            while host.with(*line, |socket| socket.recv(|bytes| (bytes.len(), take(inbox, bytes)))).unwrap_or(0) > 0 {}
             while let Some((request, len)) = first_request(inbox) {
                 inbox.drain(..len);
                 outbox.extend(respond(&site.answer(&request), now, *spoil));
             }
-            let sent = if socket.can_send() { socket.send_slice(outbox).unwrap_or(0) } else { 0 };
+            let sent = host.with(*line, |socket| {
+                let sent = if socket.can_send() { socket.send_slice(outbox).unwrap_or(0) } else { 0 };
+                if *spoil == Spoil::Reset && sent > 0 {
+                    socket.abort();
+                }
+                if socket.state() == State::CloseWait && outbox.len() == sent {
+                    socket.close();
+                }
+                sent
+            });
             outbox.drain(..sent);
-            if *spoil == Spoil::Reset && sent > 0 {
-                socket.abort();
-            }
-            if socket.state() == State::CloseWait && outbox.is_empty() {
-                socket.close();
-            }
         }
     }
+}
+
+fn take(inbox: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    inbox.extend_from_slice(bytes);
+    bytes.len()
 }
 
 /// Reads a request, if it is complete: its path and length are all that matters here.
