@@ -1,1 +1,181 @@
-//! The command line.
+//! The command line: EAL arguments, then a command.
+//!
+//! Owns the arguments and the help. Refuses to do the work: `control` loads, `runtime` runs.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::control::{load, summary};
+use crate::failure::{Exit, Failure};
+use crate::runtime::{self, RunOptions};
+
+/// Whether DPDK is in decides what `run` can do, so it belongs to every report.
+#[cfg(feature = "dpdk")]
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PENSTOCK_GIT_SHA"), ", with DPDK)");
+#[cfg(not(feature = "dpdk"))]
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PENSTOCK_GIT_SHA"), ", without DPDK)");
+
+const EXAMPLES: &str = "\
+Try first:
+  penstock check -c dpdk-config/minimal.toml   says what a file amounts to, starts nothing
+  penstock run -c dpdk-config/tap.toml         on a tap device; the file says how to reach it
+
+DPDK's EAL arguments go before `--`, unchanged; without `--` they are planned:
+  penstock -l 0,1 --in-memory --vdev net_tap0,iface=penstock0 -- run -c FILE
+  penstock -- run -c FILE                      no arguments: DPDK's own defaults
+
+Exit codes:
+  0  ended as asked           3  the configuration file
+  1  failed while running     4  the machine: EAL, devices, memory, permissions
+  2  the command line         5  an address or port to listen on
+
+docs/configuration.md describes every key of the configuration file.";
+
+/// A kernel-bypass HTTP API gateway on DPDK
+#[derive(Parser, Debug)]
+#[command(name = "penstock", version = VERSION, after_help = EXAMPLES, max_term_width = 120, arg_required_else_help = false)]
+#[command(override_usage = "penstock <COMMAND>\n       penstock <EAL ARGUMENTS> -- <COMMAND>")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the gateway until SIGTERM or SIGINT
+    #[command(override_usage = "penstock [EAL ARGUMENTS --] run -c FILE")]
+    Run(ConfigArgument),
+    /// Check a configuration file and print what it amounts to
+    Check(ConfigArgument),
+}
+
+#[derive(clap::Args, Debug)]
+struct ConfigArgument {
+    /// Configuration file (TOML)
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Does what the command line asks; `arguments` begin with the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let (eal_args, own) = split(arguments.into_iter().skip(1).collect())?;
+    let program = OsString::from("penstock");
+    let arguments = match Arguments::try_parse_from([program].into_iter().chain(own)) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    match arguments.command {
+        Command::Run(argument) => {
+            let config = load::load_file(&argument.config)?;
+            runtime::run(RunOptions { eal_args, config })
+        }
+        Command::Check(argument) => {
+            let config = load::load_file(&argument.config)?;
+            print(&summary::summary(&argument.config, &config))
+        }
+    }
+}
+
+/// EAL arguments, when there are some, and our own.
+///
+/// DPDK programs take everything before the first `--` as EAL arguments; so does penstock when the first argument is an
+/// option that is not its own.
+fn split(mut arguments: Vec<OsString>) -> Result<(Option<Vec<String>>, Vec<OsString>), Failure> {
+    let first = arguments.first().map(|first| first.to_string_lossy().into_owned()).unwrap_or_default();
+    if !first.starts_with('-') || matches!(first.as_str(), "-h" | "--help" | "-V" | "--version") {
+        return Ok((None, arguments));
+    }
+    let Some(end) = arguments.iter().position(|argument| argument == "--") else {
+        let what = format!("{first:?} comes before the command, where EAL arguments go, and there is no `--` after it");
+        return Err(Failure::new(Exit::Usage, what)
+            .fix("penstock run -c FILE\npenstock -l 0,1 -- run -c FILE\npenstock --help explains both"));
+    };
+    let own = arguments.split_off(end + 1);
+    arguments.pop();
+    let eal: Result<Vec<String>, OsString> = arguments.into_iter().map(OsString::into_string).collect();
+    match eal {
+        Ok(eal) => Ok((Some(eal), own)),
+        Err(wrong) => Err(Failure::new(Exit::Usage, format!("an EAL argument is not UTF-8: {wrong:?}"))
+            .fix("EAL arguments are plain text")),
+    }
+}
+
+/// Help and version are answers; anything else is a failure in the program's own form.
+fn usage(error: &clap::Error) -> Result<(), Failure> {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&format!("{}\n", text.trim_end())),
+        _ => {
+            let text = text.trim_end();
+            let text = text.strip_prefix("error: ").unwrap_or(text);
+            let text = text.strip_suffix("For more information, try '--help'.").unwrap_or(text).trim_end();
+            Err(Failure::new(Exit::Usage, text).fix("penstock --help has examples"))
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::new(Exit::Runtime, format!("cannot write to standard output: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn eal_arguments_end_at_the_first_double_dash() {
+        let cases: [(&str, Option<&str>, &str); 9] = [
+            ("run -c f", None, "run -c f"),
+            ("", None, ""),
+            ("--help", None, "--help"),
+            ("-V", None, "-V"),
+            ("--version -- run", None, "--version -- run"),
+            ("-l 0,1 --vdev net_tap0 -- run -c f", Some("-l 0,1 --vdev net_tap0"), "run -c f"),
+            ("-- run -c f", Some(""), "run -c f"),
+            ("-c 0x3 -- check -c f -- x", Some("-c 0x3"), "check -c f -- x"),
+            ("run -c f -- x", None, "run -c f -- x"),
+        ];
+        for (line, eal, own) in cases {
+            let (found, rest) = split(words(line)).unwrap();
+            assert_eq!(found.map(|args| args.join(" ")).as_deref(), eal, "{line}");
+            assert_eq!(rest, words(own), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_option_before_the_command_needs_the_double_dash() {
+        for line in ["-c f", "-l 0,1 run -c f", "--config=f"] {
+            let failure = split(words(line)).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.to_string().contains("no `--` after it"), "{failure}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn eal_arguments_are_text() {
+        use std::os::unix::ffi::OsStringExt;
+        let line = vec![OsString::from_vec(b"-\xff".to_vec()), "--".into(), "run".into()];
+        assert_eq!(split(line).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

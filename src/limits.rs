@@ -35,6 +35,9 @@ pub const HEAD_SIZE_MAX: usize = 64 * 1024;
 /// The longest chunk-size line with its extensions, in bytes (RFC 9112, 7.1.1 lets a recipient limit them).
 pub const CHUNK_LINE_MAX: usize = 256;
 
+/// Buffers for heads that outgrow the receive ring, per worker, each `http.head_size` bytes.
+pub const LARGE_HEADS: usize = 64;
+
 const _: () = assert!(TX_BACKLOG_MAX >= 4 * crate::port::BURST_MAX);
 const _: () = assert!(UNRESOLVED_PER_NEIGHBOR_MAX <= UNRESOLVED_MAX);
 const _: () = assert!(FRAME_MAX >= 1500 + L2_MAX);

@@ -2,12 +2,16 @@
 //!
 //! Owns everything between a `Port` and a connection's bytes. Refuses to know DPDK (it sees `port`), HTTP, or a clock.
 
+pub mod checksum;
 pub mod flow;
 pub mod icmp;
 pub mod ip;
 pub mod key;
 pub mod link;
 pub mod neighbor;
+pub mod rate;
+pub mod stack;
+pub mod tcb;
 pub mod timer;
 pub mod timewait;
 pub mod tx;

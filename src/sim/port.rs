@@ -89,6 +89,7 @@ impl Frame for SimFrame {
     }
 }
 
+#[expect(clippy::vec_box, reason = "a frame is its box: it moves without copying its bytes")]
 struct PoolInner {
     free: RefCell<Vec<Box<Buf>>>,
     live: Cell<usize>,

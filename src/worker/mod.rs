@@ -1,16 +1,29 @@
-//! The worker: one turn of receive, serve, expire, transmit on one lcore.
+//! The worker: one lcore's share of the gateway.
+//!
+//! Owns the turn, which is receive, expire, serve, transmit, each bounded and none waiting. Refuses to share anything
+//! with another worker but the neighbours; to read a clock; to know DPDK.
+
+mod app;
+mod h1;
+mod memo;
+mod shared;
+
+pub use app::{App, ResponseId};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::http::response::DateCache;
+use crate::limits::LARGE_HEADS;
 use crate::mem::Arena;
+use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
+use crate::net::stack::{Stack, StackParts};
 use crate::port::Port;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counter, Counters};
 use crate::time::{Instant, Now};
+use h1::H1Server;
+use shared::Shared;
 use std::sync::Arc;
-
-/// The program on top of the sessions.
-pub trait App {}
 
 /// What a worker is made of.
 pub struct WorkerParts<P, A> {
@@ -24,7 +37,7 @@ pub struct WorkerParts<P, A> {
     pub neighbors: Arc<Neighbors>,
     /// This worker's counters.
     pub counters: Arc<Counters>,
-    /// Memory for connections, at least `arena_size` bytes.
+    /// Memory for connections, at least [`Worker::arena_size`] bytes.
     pub arena: Arena,
     /// Random bits for hashes and initial sequence numbers.
     pub secret: [u64; 4],
@@ -43,37 +56,111 @@ pub struct Turn {
     pub expired: usize,
 }
 
+impl Turn {
+    /// Whether the turn did nothing.
+    pub fn is_idle(&self) -> bool {
+        *self == Turn::default()
+    }
+}
+
 /// One lcore's share of the gateway.
 pub struct Worker<P: Port, A: App> {
-    parts: WorkerParts<P, A>,
+    port: P,
+    stack: Stack<P, H1Server>,
+    shared: Shared<A>,
+    date: DateCache,
 }
 
 impl<P: Port, A: App> Worker<P, A> {
     /// Bytes of arena a worker with this configuration needs.
-    pub fn arena_size(_config: &Config) -> usize {
-        0
+    pub fn arena_size(config: &Config) -> usize {
+        Stack::<P, H1Server>::arena_size(config) + Arena::pool_bytes(config.http.head_size, LARGE_HEADS)
     }
 
-    /// Builds a worker; all memory is reserved here.
+    /// Bytes an established connection occupies, rings and its share of the tables included.
+    pub fn bytes_per_connection(config: &Config) -> usize {
+        Stack::<P, H1Server>::bytes_per_connection(config)
+    }
+
+    /// Builds a worker. All memory is reserved here; the first turn announces its addresses.
     pub fn new(parts: WorkerParts<P, A>) -> Result<Self, Failure> {
-        Ok(Worker { parts })
+        let WorkerParts { port, app, config, neighbors, counters, arena, secret, now } = parts;
+        let mut caps = port.caps().clone();
+        caps.mtu = caps.mtu.min(config.port.mtu.unwrap_or(u16::MAX));
+        let link = LinkConfig {
+            mac: caps.mac,
+            vlan: config.port.vlan,
+            addresses: config.port.addresses.clone(),
+            gateways: config.port.gateways.clone(),
+        };
+        let link = Link::new(link, neighbors, now);
+        let counters_of_stack = counters.clone();
+        let stack = Stack::new(StackParts {
+            config: &config,
+            link,
+            caps,
+            counters: counters_of_stack,
+            arena: &arena,
+            secret,
+            now,
+        })?;
+        let shared = Shared {
+            app,
+            limits: config.http.clone(),
+            counters,
+            now,
+            date: *DateCache::default().at(0),
+            table: Default::default(),
+            memo: Default::default(),
+            scratch: vec![0; config.tcp.rx_ring.max(config.tcp.tx_ring)].into(),
+            heads: arena.pool(config.http.head_size, LARGE_HEADS)?,
+            draining: false,
+        };
+        Ok(Worker { port, stack, shared, date: DateCache::default() })
     }
 
-    /// Receive, serve, expire, transmit: bounded work, no allocation, lock or system call.
-    pub fn turn(&mut self, _now: Now) -> Turn {
-        Turn::default()
+    /// Receive, expire, serve, transmit: bounded work, no allocation, lock or system call of ours.
+    #[inline(never)]
+    pub fn turn(&mut self, now: Now) -> Turn {
+        let Worker { port, stack, shared, date } = self;
+        shared.now = now.mono;
+        shared.date = *date.at(now.unix_s);
+        let received = stack.receive(port, now.mono);
+        let expired = stack.expire(port, now.mono);
+        stack.serve(|session, conn, event| session.serve(conn, event, shared));
+        let sent = stack.transmit(port, now.mono);
+        let turn = Turn { received, sent, expired };
+        shared.counters.inc(Counter::Turns);
+        if !turn.is_idle() {
+            shared.counters.inc(Counter::TurnsBusy);
+        }
+        turn
     }
 
     /// Connections that hold a slot.
     pub fn connections(&self) -> usize {
-        0
+        self.stack.connections()
     }
 
-    /// Begins an orderly stop: no new connections, responses say `Connection: close`, idle connections are closed.
-    pub fn drain(&mut self, _now: Now) {}
+    /// The connections below the sessions, to look at.
+    pub fn stack(&self) -> &Stack<P, impl Default> {
+        &self.stack
+    }
 
-    /// The port, for what the runtime does between turns (statistics, waiting).
+    /// Begins an orderly stop: no new connections, idle ones are closed, answers say `Connection: close`.
+    pub fn drain(&mut self, _now: Now) {
+        self.shared.draining = true;
+        self.stack.stop_accepting();
+        self.stack.touch_all();
+    }
+
+    /// The port, for what is done between turns.
     pub fn port_mut(&mut self) -> &mut P {
-        &mut self.parts.port
+        &mut self.port
+    }
+
+    /// The port.
+    pub fn port(&self) -> &P {
+        &self.port
     }
 }

@@ -1,0 +1,299 @@
+//! Every key of the configuration file, once.
+//!
+//! Owns names, types, ranges, defaults and meanings. The readers take ranges and suggestions from here, and a test
+//! compares docs/configuration.md with it; defaults are those of `config`, which another test compares.
+
+use crate::limits;
+
+/// The keys of one section.
+#[derive(Debug)]
+pub struct Schema {
+    /// As written in a file: `[port]`, `[[route]]`, `respond`.
+    pub name: &'static str,
+    /// In the order of the documentation.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// As written.
+    pub name: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// As written, or words such as "required".
+    pub default: &'static str,
+    /// What it sets, and what happens at the limit.
+    pub meaning: &'static str,
+}
+
+/// What a value may be.
+#[derive(Debug)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A string or a list of strings.
+    Texts,
+    /// A whole number in this range.
+    Integer(u64, u64),
+    /// Bytes in this range: a string with a unit, or a whole number.
+    Size(u64, u64),
+    /// Bytes in this range, a power of two.
+    PowerOfTwo(u64, u64),
+    /// A string with a unit, in this range of milliseconds.
+    Duration(u64, u64),
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+    /// A section.
+    Table(&'static Schema),
+    /// A section that may be repeated.
+    Tables(&'static Schema),
+    /// Header fields: a table of strings or lists of strings.
+    Fields,
+}
+
+impl Schema {
+    /// The key of this name.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, kind, default, meaning }
+}
+
+const SECOND: u64 = 1000;
+const HOUR: u64 = 3600 * SECOND;
+const KIB: u64 = 1024;
+/// Retention beyond the maximum segment lifetime twice over (RFC 9293, 3.4.2: 2 minutes) serves nobody.
+const TIME_WAIT_MAX: u64 = 240 * SECOND;
+
+/// The whole file.
+pub static ROOT: Schema = Schema {
+    name: "the file",
+    keys: &[
+        key("port", Kind::Table(&PORT), "required", "The device and our place in the network."),
+        key("workers", Kind::Table(&WORKERS), "defaults", "Cores and memory."),
+        key("listener", Kind::Tables(&LISTENER), "required", "Where to accept connections; at least 1, at most 16."),
+        key("http", Kind::Table(&HTTP), "defaults", "Limits on what a client may send."),
+        key("tcp", Kind::Table(&TCP), "defaults", "TCP buffers and deadlines."),
+        key("route", Kind::Tables(&ROUTE), "required", "What to answer; at least 1, at most 4096."),
+    ],
+};
+
+/// `[port]`.
+pub static PORT: Schema = Schema {
+    name: "[port]",
+    keys: &[
+        key(
+            "device",
+            Kind::Text,
+            "from EAL arguments",
+            "A DPDK vdev with its arguments, or the PCI address of a network card bound to a DPDK driver.",
+        ),
+        key(
+            "address",
+            Kind::Texts,
+            "required",
+            "Our addresses, each with the length of its on-link prefix; 1 to 16 unicast IPv4 or IPv6 addresses.",
+        ),
+        key(
+            "gateway",
+            Kind::Texts,
+            "none",
+            "Default gateways, at most one for each address family, each within the prefix of an address or IPv6 \
+             link-local. Without one only on-link clients are answered.",
+        ),
+        key("vlan", Kind::Integer(1, 4094), "untagged", "VLAN identifier of a tagged port. Other frames are dropped."),
+        key(
+            "mtu",
+            Kind::Integer(576, 9000),
+            "the device's",
+            "Largest IP packet in bytes; at least 1280 with an IPv6 address (RFC 8200, 5).",
+        ),
+    ],
+};
+
+/// `[workers]`.
+pub static WORKERS: Schema = Schema {
+    name: "[workers]",
+    keys: &[
+        key(
+            "count",
+            Kind::Integer(1, limits::WORKERS_MAX as u64),
+            "planned",
+            "Workers, one core and queue pair each. Planned from CPUs and queues when left out.",
+        ),
+        key(
+            "connections",
+            Kind::Integer(16, limits::CONNECTIONS_MAX as u64),
+            "16384",
+            "Connections per worker; their memory is reserved at start. A SYN beyond it is dropped and counted.",
+        ),
+        key(
+            "hugepages",
+            Kind::Choice(&["auto", "require", "off"]),
+            "\"auto\"",
+            "Hugepages for packets and connections: use them where reserved, refuse to start without, or use none.",
+        ),
+    ],
+};
+
+/// `[[listener]]`.
+pub static LISTENER: Schema = Schema {
+    name: "[[listener]]",
+    keys: &[
+        key("port", Kind::Integer(1, 65535), "required", "TCP port."),
+        key("address", Kind::Text, "all of [port]", "One of the port's addresses, without prefix length."),
+    ],
+};
+
+/// `[http]`.
+pub static HTTP: Schema = Schema {
+    name: "[http]",
+    keys: &[
+        key(
+            "request_line",
+            Kind::Size(256, limits::HEAD_SIZE_MAX as u64),
+            "\"8KiB\"",
+            "Request line, CRLF excluded; at most `head_size`. Over it: 414, closed.",
+        ),
+        key(
+            "head_size",
+            Kind::Size(KIB, limits::HEAD_SIZE_MAX as u64),
+            "\"32KiB\"",
+            "Request line and header section together. Over it: 431, closed.",
+        ),
+        key(
+            "header_count",
+            Kind::Integer(1, limits::HEADER_COUNT_MAX as u64),
+            "100",
+            "Header fields of a request. Over it: 431, closed.",
+        ),
+        key(
+            "body_size",
+            Kind::Size(0, 1 << 40),
+            "\"1MiB\"",
+            "Request body; chunked ones are counted as they arrive. Over it: 413, closed.",
+        ),
+        key(
+            "head_timeout",
+            Kind::Duration(100, HOUR),
+            "\"10s\"",
+            "From a request's first byte, or the connection's start, to the end of its head. Over it: 408, closed.",
+        ),
+        key(
+            "body_timeout",
+            Kind::Duration(100, HOUR),
+            "\"30s\"",
+            "Between two reads of a request body. Over it: 408, closed.",
+        ),
+        key("idle_timeout", Kind::Duration(100, HOUR), "\"75s\"", "Between two requests. Over it: closed."),
+        key(
+            "write_timeout",
+            Kind::Duration(100, HOUR),
+            "\"60s\"",
+            "Without progress while the client reads a response. Over it: connection reset.",
+        ),
+        key(
+            "requests_per_connection",
+            Kind::Integer(0, i64::MAX as u64),
+            "0",
+            "The last one is answered with `Connection: close`. 0: no limit.",
+        ),
+    ],
+};
+
+/// `[tcp]`.
+pub static TCP: Schema = Schema {
+    name: "[tcp]",
+    keys: &[
+        key(
+            "rx_ring",
+            Kind::PowerOfTwo(2 * KIB, 32 * KIB),
+            "\"4KiB\"",
+            "Receive buffer of a connection: the largest window it offers.",
+        ),
+        key(
+            "tx_ring",
+            Kind::PowerOfTwo(2 * KIB, 32 * KIB),
+            "\"8KiB\"",
+            "Transmit buffer of a connection: the most it has in flight.",
+        ),
+        key(
+            "half_open",
+            Kind::Integer(1, limits::CONNECTIONS_MAX as u64),
+            "4096",
+            "Handshakes under way per worker. A SYN beyond it is dropped and counted.",
+        ),
+        key(
+            "handshake_timeout",
+            Kind::Duration(SECOND, 300 * SECOND),
+            "\"10s\"",
+            "From SYN to the last ACK of the handshake. Over it: connection freed and counted.",
+        ),
+        key(
+            "fin_timeout",
+            Kind::Duration(SECOND, HOUR),
+            "\"20s\"",
+            "In FIN-WAIT-2, CLOSING and LAST-ACK. Over it: connection reset and counted.",
+        ),
+        key(
+            "time_wait",
+            Kind::Duration(SECOND, TIME_WAIT_MAX),
+            "\"1m\"",
+            "TIME-WAIT; twice the maximum segment lifetime of RFC 9293, 3.4.2 would be 4m.",
+        ),
+        key(
+            "time_wait_entries",
+            Kind::Integer(16, limits::CONNECTIONS_MAX as u64),
+            "32768",
+            "TIME-WAIT entries per worker. Beyond it the oldest one ends early and is counted.",
+        ),
+    ],
+};
+
+/// `[[route]]`.
+pub static ROUTE: Schema = Schema {
+    name: "[[route]]",
+    keys: &[
+        key("host", Kind::Text, "any host", "Host name or address of the request, without port, in any case."),
+        key(
+            "path",
+            Kind::Text,
+            "this or `exact`",
+            "Path prefix by whole segments: `/a` matches `/a`, `/a/` and `/a/b`, not `/ab`.",
+        ),
+        key("exact", Kind::Text, "this or `path`", "The whole path, without query: `/a` matches `/a` only."),
+        key(
+            "method",
+            Kind::Texts,
+            "any method",
+            "Methods, at most 16; `GET` also answers `HEAD`. Others: 405 with `Allow`.",
+        ),
+        key("respond", Kind::Table(&RESPOND), "required", "The answer."),
+    ],
+};
+
+/// `respond` of a route.
+pub static RESPOND: Schema = Schema {
+    name: "respond",
+    keys: &[
+        key("status", Kind::Integer(200, 599), "200", "Status code. 204, 205 and 304 have no body."),
+        key("body", Kind::Text, "empty", "The content, `text/plain; charset=utf-8` unless `headers` says otherwise."),
+        key(
+            "file",
+            Kind::Text,
+            "none",
+            "A file with the content instead, read once at start, at most 1 GiB; relative to the configuration file. \
+             Its extension gives the content type.",
+        ),
+        key(
+            "headers",
+            Kind::Fields,
+            "none",
+            "Further header fields, at most 32: a table of strings, or of lists of strings for repeated fields.",
+        ),
+    ],
+};

@@ -1,0 +1,64 @@
+//! The sections that are numbers only: `[workers]`, `[http]`, `[tcp]`.
+
+use super::reader::Section;
+use super::units;
+use crate::config::{HttpLimits, Hugepages, TcpConfig, WorkersConfig};
+
+pub(super) fn workers(section: &Section) -> WorkersConfig {
+    let default = WorkersConfig::default();
+    WorkersConfig {
+        count: section.integer("count").map(|n| n.into_inner() as u16),
+        connections: section.integer("connections").map_or(default.connections, |n| n.into_inner() as u32),
+        hugepages: match section.choice("hugepages") {
+            Some("auto") => Hugepages::Auto,
+            Some("require") => Hugepages::Require,
+            Some("off") => Hugepages::Off,
+            _ => default.hugepages,
+        },
+    }
+}
+
+pub(super) fn http(section: &Section) -> HttpLimits {
+    let default = HttpLimits::default();
+    let size = |name, default: u64| section.size(name).map_or(default, |n| n.into_inner());
+    let integer = |name, default: u64| section.integer(name).map_or(default, |n| n.into_inner());
+    let duration = |name, default| section.duration(name).unwrap_or(default);
+    let http = HttpLimits {
+        request_line: size("request_line", default.request_line as u64) as usize,
+        head_size: size("head_size", default.head_size as u64) as usize,
+        header_count: integer("header_count", default.header_count as u64) as usize,
+        body_size: size("body_size", default.body_size),
+        head_timeout: duration("head_timeout", default.head_timeout),
+        body_timeout: duration("body_timeout", default.body_timeout),
+        idle_timeout: duration("idle_timeout", default.idle_timeout),
+        write_timeout: duration("write_timeout", default.write_timeout),
+        requests_per_connection: integer("requests_per_connection", default.requests_per_connection),
+    };
+    if http.request_line > http.head_size {
+        let key = if section.has("request_line") { "request_line" } else { "head_size" };
+        let show = |bytes: usize| units::show_size(bytes as u64);
+        let what = format!(
+            "`request_line` ({}) is more than `head_size` ({}), which includes it",
+            show(http.request_line),
+            show(http.head_size)
+        );
+        section.report.add(section.span_of(key), what, "lower request_line or raise head_size");
+    }
+    http
+}
+
+pub(super) fn tcp(section: &Section) -> TcpConfig {
+    let default = TcpConfig::default();
+    let size = |name, default: usize| section.size(name).map_or(default, |n| n.into_inner() as usize);
+    let integer = |name, default: u32| section.integer(name).map_or(default, |n| n.into_inner() as u32);
+    let duration = |name, default| section.duration(name).unwrap_or(default);
+    TcpConfig {
+        rx_ring: size("rx_ring", default.rx_ring),
+        tx_ring: size("tx_ring", default.tx_ring),
+        half_open: integer("half_open", default.half_open),
+        handshake_timeout: duration("handshake_timeout", default.handshake_timeout),
+        fin_timeout: duration("fin_timeout", default.fin_timeout),
+        time_wait: duration("time_wait", default.time_wait),
+        time_wait_entries: integer("time_wait_entries", default.time_wait_entries),
+    }
+}

@@ -1,1 +1,0 @@
-//! The link: Ethernet, VLAN, ARP, neighbour discovery, routes.

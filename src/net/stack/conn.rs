@@ -1,0 +1,174 @@
+//! A connection as its session sees it: bytes in, bytes out, one deadline.
+
+use super::{Phase, Slot, Stack};
+use crate::net::tcb::{State, Tcb};
+use crate::port::Port;
+use crate::time::Instant;
+
+/// Names a connection for as long as it lives: a slot is reused with another generation.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct ConnId {
+    /// The slot's number.
+    pub slot: u32,
+    /// How often the slot was freed before.
+    pub generation: u32,
+}
+
+/// Why a session is served.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// Bytes, room or the peer's FIN may have arrived.
+    Ready,
+    /// The deadline the session set has passed.
+    Deadline,
+    /// The connection is gone: the peer reset it.
+    Reset,
+}
+
+/// A connection and its byte streams, for the time it is served.
+pub struct Conn<'a> {
+    id: ConnId,
+    tcb: &'a mut Tcb,
+    phase: &'a mut Phase,
+    deadline: &'a mut Instant,
+}
+
+impl Conn<'_> {
+    /// The connection's name.
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Bytes received and not yet consumed.
+    #[inline]
+    pub fn recv_queue(&mut self) -> usize {
+        self.tcb.recv_queue()
+    }
+
+    /// Shows received bytes up to the ring's end; `f` returns how many it consumed and its result. None when there are
+    /// none.
+    #[inline]
+    pub fn recv<R>(&mut self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Option<R> {
+        self.tcb.recv(f)
+    }
+
+    /// Copies received bytes, across the ring's end, without consuming them; returns how many.
+    pub fn peek(&mut self, out: &mut [u8]) -> usize {
+        self.tcb.peek(out)
+    }
+
+    /// Consumes and discards what was received, at most `max` bytes; returns how many.
+    pub fn discard(&mut self, max: usize) -> usize {
+        let mut total = 0;
+        while total < max {
+            let Some(n) = self.tcb.recv(|bytes| (bytes.len().min(max - total), bytes.len().min(max - total))) else {
+                break;
+            };
+            if n == 0 {
+                break;
+            }
+            total += n;
+        }
+        total
+    }
+
+    /// Whether the peer sent FIN; what it sent before may still be unread.
+    pub fn peer_finished(&mut self) -> bool {
+        self.tcb.peer_finished()
+    }
+
+    /// The receive ring's size in bytes.
+    pub fn recv_capacity(&mut self) -> usize {
+        self.tcb.recv_capacity()
+    }
+
+    /// Whether the peer sent FIN and everything before it was consumed.
+    #[inline]
+    pub fn peer_closed(&mut self) -> bool {
+        self.tcb.peer_closed()
+    }
+
+    /// Bytes that can be queued; 0 after `close`.
+    #[inline]
+    pub fn send_room(&mut self) -> usize {
+        self.tcb.send_room()
+    }
+
+    /// Bytes queued and not yet acknowledged.
+    #[inline]
+    pub fn send_queue(&mut self) -> usize {
+        self.tcb.send_queue()
+    }
+
+    /// Lets `f` write into contiguous free room; it returns how many bytes it wrote and its result. None after `close`.
+    #[inline]
+    pub fn send_with<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+        self.tcb.send_with(f)
+    }
+
+    /// Queues a prefix of `bytes`; returns its length.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> usize {
+        self.tcb.send(bytes)
+    }
+
+    /// Sends FIN after what is queued. The stack then ends the connection by itself, within `tcp.fin_timeout`.
+    pub fn close(&mut self) {
+        self.tcb.close();
+    }
+
+    /// Sends RST at the end of the turn and frees the connection.
+    pub fn abort(&mut self) {
+        self.tcb.abort();
+        *self.phase = Phase::Ended;
+    }
+
+    /// When the session is next served with [`Event::Deadline`] if nothing else happens; replaces the former deadline.
+    #[inline]
+    pub fn set_deadline(&mut self, at: Instant) {
+        *self.deadline = at;
+    }
+
+    /// The session's present deadline.
+    pub fn deadline(&self) -> Instant {
+        *self.deadline
+    }
+}
+
+impl<P: Port, S: Default> Stack<P, S> {
+    /// Shows every changed connection to `f`, once.
+    #[inline]
+    pub fn serve(&mut self, mut f: impl FnMut(&mut S, &mut Conn<'_>, Event)) {
+        for i in 0..self.changed.now_len {
+            let index = self.changed.now[i];
+            let slot = &mut self.slots[index as usize];
+            serve_slot(slot, index, &mut f);
+        }
+    }
+}
+
+#[inline]
+fn serve_slot<S>(slot: &mut Slot<S>, index: u32, f: &mut impl FnMut(&mut S, &mut Conn<'_>, Event)) {
+    let Some(tcb) = slot.tcb.as_mut() else { return };
+    let state = tcb.state();
+    let served = match slot.phase {
+        Phase::Open => true,
+        // The session may still read, to linger.
+        Phase::Closing => matches!(state, State::FinWait1 | State::FinWait2),
+        Phase::Free | Phase::Handshake | Phase::Ended => false,
+    };
+    if !served {
+        return;
+    }
+    let event = if slot.reset && state == State::Closed {
+        Event::Reset
+    } else if slot.expired && slot.phase == Phase::Open {
+        slot.expired = false;
+        Event::Deadline
+    } else {
+        Event::Ready
+    };
+    let id = ConnId { slot: index, generation: slot.generation };
+    let mut conn = Conn { id, tcb, phase: &mut slot.phase, deadline: &mut slot.deadline };
+    f(&mut slot.session, &mut conn, event);
+}

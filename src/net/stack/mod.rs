@@ -1,0 +1,339 @@
+//! The connections of one worker: frames in, byte streams out.
+//!
+//! Owns the connection slots and all that hangs on them: flow table, sockets, timers, TIME-WAIT, the list of changed
+//! connections. Refuses to know what a connection speaks: `S` is the session the worker keeps in the slot. A burst is
+//! looked up and prefetched before it is processed; work per turn does not depend on how many connections are idle.
+
+mod conn;
+mod receive;
+mod transmit;
+
+pub use conn::{Conn, ConnId, Event};
+
+use crate::config::{Config, Listener};
+use crate::failure::Failure;
+use crate::limits::CONTROL_ANSWERS_PER_S;
+use crate::mem::{Arena, BlockPool, Slice};
+use crate::net::flow::FlowTable;
+use crate::net::key::FlowKey;
+use crate::net::link::{Link, LinkHeader};
+use crate::net::rate::TokenBucket;
+use crate::net::tcb::{Engine, State, Tcb, Unresolved};
+use crate::net::timer::TimerWheel;
+use crate::net::timewait::TimeWait;
+use crate::net::tx::TxQueue;
+use crate::port::{Burst, Caps, Frame, Port};
+use crate::telemetry::{Counter, Counters};
+use crate::time::Instant;
+use arrayvec::ArrayVec;
+use core::time::Duration;
+use std::sync::Arc;
+
+/// smoltcp's least retransmission timeout and zero-window probe interval: a timer armed this far ahead is a lower bound
+/// for both.
+const RTO_MIN: Duration = Duration::from_secs(1);
+
+/// Where a connection is in its life. smoltcp holds the exact state; this is what the stack has acted on.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+enum Phase {
+    /// The slot is free.
+    #[default]
+    Free,
+    /// From the SYN to the handshake's last ACK.
+    Handshake,
+    /// Established, or half closed by the peer.
+    Open,
+    /// Our FIN is queued or sent.
+    Closing,
+    /// An RST of ours is to be sent, or the peer's arrived: the slot is freed at the end of the turn.
+    Ended,
+}
+
+/// One connection's place. Everything but rings and socket.
+struct Slot<S> {
+    key: FlowKey,
+    tcb: Option<Tcb>,
+    generation: u32,
+    phase: Phase,
+    /// Is on the changed list.
+    listed: bool,
+    /// The peer sent an RST that ended the connection.
+    reset: bool,
+    /// The session's or the handshake's deadline passed.
+    expired: bool,
+    l2_generation: u64,
+    l2: Option<LinkHeader>,
+    /// The session's deadline, or that of the handshake or the closing.
+    deadline: Instant,
+    /// SND.NXT and RCV.NXT as of the last segment sent, for TIME-WAIT.
+    snd_nxt: u32,
+    rcv_nxt: u32,
+    session: S,
+}
+
+/// Fixed settings.
+struct Settings {
+    rx_ring: usize,
+    handshake_timeout: Duration,
+    fin_timeout: Duration,
+    half_open_max: usize,
+    listeners: Vec<Listener>,
+}
+
+/// The connections of one worker.
+pub struct Stack<P: Port, S> {
+    settings: Settings,
+    caps: Caps,
+    counters: Arc<Counters>,
+    engine: Engine,
+    link: Link<P::Frame>,
+    flows: FlowTable,
+    slots: Slice<Slot<S>>,
+    free: Slice<u32>,
+    free_len: usize,
+    blocks: BlockPool,
+    wheel: TimerWheel,
+    time_wait: TimeWait,
+    half_open: usize,
+    accepting: bool,
+    rst_budget: TokenBucket,
+    changed: ChangedList,
+    burst: Burst<P::Frame>,
+    tx: TxQueue<P::Frame>,
+    spare: Option<P::Frame>,
+    unresolved: Unresolved<P::Frame>,
+}
+
+/// Connections with something to do this turn, and those put off to the next, each once.
+struct ChangedList {
+    now: Slice<u32>,
+    now_len: usize,
+}
+
+impl ChangedList {
+    #[inline]
+    fn push<S>(&mut self, index: u32, slot: &mut Slot<S>) {
+        if !slot.listed {
+            slot.listed = true;
+            self.now[self.now_len] = index;
+            self.now_len += 1;
+        }
+    }
+}
+
+/// What a stack is made of.
+pub struct StackParts<'a, P: Port> {
+    /// The checked configuration.
+    pub config: &'a Config,
+    /// The link of this worker.
+    pub link: Link<P::Frame>,
+    /// The port's capabilities.
+    pub caps: Caps,
+    /// This worker's counters.
+    pub counters: Arc<Counters>,
+    /// Memory, at least [`Stack::arena_size`] bytes.
+    pub arena: &'a Arena,
+    /// Random bits.
+    pub secret: [u64; 4],
+    /// The present.
+    pub now: Instant,
+}
+
+impl<P: Port, S: Default> Stack<P, S> {
+    /// Bytes of arena that a stack with this configuration needs.
+    pub fn arena_size(config: &Config) -> usize {
+        let connections = config.workers.connections as usize;
+        let slot = size_of::<Slot<S>>() + 2 * size_of::<u32>();
+        let block = Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring);
+        let tables = FlowTable::arena_bytes(connections)
+            + TimerWheel::arena_bytes(connections)
+            + TimeWait::arena_bytes(config.tcp.time_wait_entries as usize);
+        connections * (slot + block) + tables + 64 * 1024
+    }
+
+    /// Bytes an established connection occupies: slot, socket, rings and its share of the tables.
+    pub fn bytes_per_connection(config: &Config) -> usize {
+        let connections = config.workers.connections as usize;
+        let tables = FlowTable::arena_bytes(connections) + TimerWheel::arena_bytes(connections);
+        size_of::<Slot<S>>()
+            + 2 * size_of::<u32>()
+            + Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring)
+            + tables.div_ceil(connections)
+    }
+
+    /// Builds the stack; all memory is reserved here.
+    pub fn new(parts: StackParts<'_, P>) -> Result<Self, Failure> {
+        let StackParts { config, link, caps, counters, arena, secret, now } = parts;
+        let connections = config.workers.connections as usize;
+        let tcp = &config.tcp;
+        let slots = arena.slice(connections, |_| Slot::<S>::default())?;
+        // Low slots first, so that few connections stay on few pages.
+        let free = arena.slice(connections, |i| (connections - 1 - i) as u32)?;
+        Ok(Stack {
+            settings: Settings {
+                rx_ring: tcp.rx_ring,
+                handshake_timeout: tcp.handshake_timeout,
+                fin_timeout: tcp.fin_timeout,
+                half_open_max: tcp.half_open as usize,
+                listeners: config.listeners.clone(),
+            },
+            engine: Engine::new(caps.mtu, secret[0], now),
+            link,
+            flows: FlowTable::new(arena, connections, [secret[1], secret[2]])?,
+            slots,
+            free,
+            free_len: connections,
+            blocks: arena.pool(Tcb::footprint(tcp.rx_ring, tcp.tx_ring), connections)?,
+            wheel: TimerWheel::new(arena, connections, now)?,
+            time_wait: TimeWait::new(arena, tcp.time_wait_entries as usize, tcp.time_wait, [secret[2], secret[3]])?,
+            half_open: 0,
+            accepting: true,
+            rst_budget: TokenBucket::new(CONTROL_ANSWERS_PER_S, now),
+            changed: ChangedList { now: arena.slice(connections, |_| 0)?, now_len: 0 },
+            burst: Burst::new(),
+            tx: TxQueue::default(),
+            spare: None,
+            unresolved: Unresolved::new(),
+            caps,
+            counters,
+        })
+    }
+
+    /// Connections that hold a slot.
+    pub fn connections(&self) -> usize {
+        self.slots.len() - self.free_len
+    }
+
+    /// TIME-WAIT entries.
+    pub fn time_waits(&self) -> usize {
+        self.time_wait.len()
+    }
+
+    /// Handshakes under way.
+    pub fn half_open(&self) -> usize {
+        self.half_open
+    }
+
+    /// Frames the stack holds between turns: backlog, spare, waiting for neighbours.
+    pub fn frames_held(&self) -> usize {
+        self.tx.len() + usize::from(self.spare.is_some()) + self.link.frames_waiting()
+    }
+
+    /// From now on SYNs find no listener.
+    pub fn stop_accepting(&mut self) {
+        self.accepting = false;
+    }
+
+    /// Puts every open connection on the changed list, so that each session is served once.
+    pub fn touch_all(&mut self) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if slot.phase != Phase::Free {
+                self.changed.push(index as u32, slot);
+            }
+        }
+    }
+
+    /// Fires due timers: their connections join the changed list. Returns how many fired.
+    pub fn expire(&mut self, port: &mut P, now: Instant) -> usize {
+        self.link.tick(now, port, &mut self.tx, &self.counters);
+        self.time_wait.expire(now, EXPIRE_MAX);
+        let Stack { wheel, slots, changed, engine, .. } = self;
+        let mut due = ArrayVec::<u32, EXPIRE_MAX>::new();
+        let fired = wheel.expire(now, EXPIRE_MAX, |index| due.push(index));
+        for index in due {
+            let slot = &mut slots[index as usize];
+            let Some(tcb) = slot.tcb.as_mut() else { continue };
+            slot.expired = slot.deadline <= now;
+            let tcp = engine.poll_at(now, tcb).unwrap_or(Instant::FAR);
+            if slot.expired || tcp <= now {
+                changed.push(index, slot);
+            }
+            // A connection on the list arms its timer again when it is flushed.
+            if !slot.listed {
+                wheel.arm(index, tcp.min(slot.deadline));
+            }
+        }
+        fired
+    }
+
+    fn free_slot(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let hash = self.flows.hash(&slot.key);
+        self.flows.remove(hash, index);
+        self.wheel.cancel(index);
+        slot.tcb = None;
+        slot.session = S::default();
+        slot.phase = Phase::Free;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free[self.free_len] = index;
+        self.free_len += 1;
+    }
+}
+
+/// Timers and TIME-WAIT entries that end in one turn at most.
+const EXPIRE_MAX: usize = 64;
+
+impl<S> Slot<S> {
+    /// Resolves the link header again when the neighbours changed.
+    #[inline]
+    fn refresh_header<F: Frame>(&mut self, link: &Link<F>) {
+        if self.l2_generation != link.generation() {
+            self.l2 = link.resolve(self.key.remote_ip());
+            self.l2_generation = link.generation();
+        }
+    }
+
+    /// Follows a handshake; true when it is over.
+    fn advance(&mut self, counters: &Counters) -> bool {
+        let state = self.tcb.as_mut().map_or(State::Closed, Tcb::state);
+        match state {
+            State::SynReceived | State::SynSent => return false,
+            // smoltcp returns to LISTEN on an RST.
+            State::Listen | State::Closed => self.phase = Phase::Ended,
+            _ => {
+                counters.inc(Counter::ConnAccepted);
+                self.phase = Phase::Open;
+                self.deadline = Instant::FAR;
+            }
+        }
+        true
+    }
+}
+
+impl<S: Default> Default for Slot<S> {
+    fn default() -> Self {
+        Slot {
+            key: FlowKey::default(),
+            tcb: None,
+            generation: 0,
+            phase: Phase::Free,
+            listed: false,
+            reset: false,
+            expired: false,
+            l2_generation: 0,
+            l2: None,
+            deadline: Instant::FAR,
+            snd_nxt: 0,
+            rcv_nxt: 0,
+            session: S::default(),
+        }
+    }
+}
+
+/// Makes a [`Wire`] from the fields of a stack, which stay otherwise usable.
+macro_rules! wire {
+    ($stack:ident, $port:expr, $l2:expr) => {
+        Wire::new(
+            $port,
+            &mut $stack.tx,
+            &mut $stack.spare,
+            &$stack.caps,
+            &$stack.counters,
+            $stack.link.header_len(),
+            $l2,
+            &mut $stack.unresolved,
+        )
+    };
+}
+pub(self) use wire;

@@ -1,0 +1,224 @@
+//! Receiving: a burst in, connections changed.
+
+use super::{Phase, Stack, wire};
+use crate::limits::CHAIN_MAX;
+use crate::net::ip::{Class, Segment, linearize};
+use crate::net::tcb::{Tcb, Wire};
+use crate::net::timewait::{self, Verdict};
+use crate::port::{BURST_MAX, Frame, Port};
+use crate::telemetry::Counter;
+use crate::time::Instant;
+use arrayvec::ArrayVec;
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+/// A classified segment of the burst in hand.
+struct Work {
+    frame: u8,
+    hash: u64,
+    segment: Segment,
+}
+
+impl<P: Port, S: Default> Stack<P, S> {
+    /// Takes one burst from the port and gives each segment to its connection. Returns the number of frames.
+    pub fn receive(&mut self, port: &mut P, now: Instant) -> usize {
+        self.link.refresh();
+        let mut burst = core::mem::take(&mut self.burst);
+        let received = port.receive(&mut burst);
+        if received > 0 {
+            self.process(port, &mut burst, now);
+        }
+        burst.clear();
+        self.burst = burst;
+        received
+    }
+
+    fn process(&mut self, port: &mut P, burst: &mut crate::port::Burst<P::Frame>, now: Instant) {
+        let mut bytes = 0;
+        for frame in burst.iter() {
+            frame.prefetch();
+        }
+        let mut work: ArrayVec<Work, BURST_MAX> = ArrayVec::new();
+        let mut control: ArrayVec<u8, BURST_MAX> = ArrayVec::new();
+        for (i, frame) in burst.iter_mut().enumerate() {
+            bytes += frame.bytes().len();
+            if frame.is_chained() && !flatten(frame) {
+                self.counters.inc(Counter::DropChain);
+                continue;
+            }
+            match self.link.classify_bytes(frame.bytes(), frame.rx()) {
+                Class::Tcp(segment) => {
+                    let hash = self.flows.hash(&segment.key);
+                    self.flows.prefetch(hash);
+                    work.push(Work { frame: i as u8, hash, segment });
+                }
+                Class::Control => control.push(i as u8),
+                Class::Drop(reason) => self.counters.inc(reason),
+            }
+        }
+        self.counters.add(Counter::RxFrames, burst.len() as u64);
+        self.counters.add(Counter::RxBytes, bytes as u64);
+        self.prefetch(&work);
+        for item in &work {
+            self.segment(port, burst[usize::from(item.frame)].bytes(), item, now);
+        }
+        // From the back, so that the positions stay right.
+        for &i in control.iter().rev() {
+            let frame = burst.swap_remove(usize::from(i));
+            self.link.control(frame, now, port, &mut self.tx, &self.counters);
+        }
+    }
+
+    /// Loads the slots of the whole burst, then their sockets.
+    fn prefetch(&self, work: &[Work]) {
+        let mut slots: ArrayVec<u32, BURST_MAX> = ArrayVec::new();
+        for item in work {
+            if let Some(slot) = self.flows.get(item.hash, |_| true) {
+                self.slots.prefetch(slot as usize, 3);
+                slots.push(slot);
+            }
+        }
+        for slot in slots {
+            if let Some(tcb) = &self.slots[slot as usize].tcb {
+                tcb.prefetch();
+            }
+        }
+    }
+
+    fn segment(&mut self, port: &mut P, bytes: &[u8], item: &Work, now: Instant) {
+        let Work { hash, segment, .. } = item;
+        let packet = &bytes[usize::from(segment.l3)..usize::from(segment.end)];
+        let slots = &self.slots;
+        match self.flows.get(*hash, |slot| slots[slot as usize].key == segment.key) {
+            Some(index) => self.deliver(port, index, segment, packet, now),
+            None => self.stranger(port, segment, packet, *hash, now),
+        }
+    }
+
+    /// A segment for a connection in a slot.
+    #[inline]
+    fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
+        let slot = &mut self.slots[index as usize];
+        slot.refresh_header(&self.link);
+        let Some(tcb) = slot.tcb.as_mut() else { return };
+        let mut wire = wire!(self, port, slot.l2.as_ref());
+        self.engine.receive(now, tcb, packet, &mut wire);
+        slot.reset |= segment.flags & RST != 0;
+        if wire.sent.segments > 0 {
+            (slot.snd_nxt, slot.rcv_nxt) = (wire.sent.seq_end, wire.sent.ack);
+        }
+        if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
+            self.half_open -= 1;
+        }
+        self.changed.push(index, slot);
+        if !self.unresolved.is_empty() {
+            self.resolve_later(port, segment.key.remote_ip(), now);
+        }
+    }
+
+    /// Hands frames without a link header to the link, which asks for the neighbour.
+    pub(super) fn resolve_later(&mut self, port: &mut P, to: core::net::IpAddr, now: Instant) {
+        for frame in core::mem::take(&mut self.unresolved) {
+            self.link.send(frame, to, now, &mut self.tx, port, &self.counters);
+        }
+    }
+
+    /// A segment of no connection: TIME-WAIT, a listener, or nobody.
+    fn stranger(&mut self, port: &mut P, segment: &Segment, packet: &[u8], hash: u64, now: Instant) {
+        if !self.time_wait.is_empty() {
+            let seen = timewait::Segment {
+                seq: segment.seq,
+                flags: segment.flags,
+                payload_len: segment.payload_len,
+                tsval: None,
+            };
+            match self.time_wait.segment(&segment.key, &seen, now) {
+                Verdict::Absent => {}
+                Verdict::Reuse(_) => self.counters.inc(Counter::TimeWaitReused),
+                Verdict::Ignore => return self.counters.inc(Counter::DropTimeWait),
+                Verdict::Acknowledge(state) => {
+                    self.counters.inc(Counter::DropTimeWait);
+                    return self.acknowledge(port, segment, state, now);
+                }
+            }
+        }
+        if segment.flags & (SYN | ACK | RST | FIN) == SYN && self.listens(segment) {
+            return self.accept(port, segment, packet, hash, now);
+        }
+        self.counters.inc(Counter::DropNoConnection);
+        if segment.flags & RST == 0 {
+            self.refuse(port, segment, packet, now);
+        }
+    }
+
+    fn listens(&self, segment: &Segment) -> bool {
+        let key = &segment.key;
+        self.accepting
+            && self.settings.listeners.iter().any(|listener| {
+                listener.port == key.local_port && listener.address.is_none_or(|address| address == key.local_ip())
+            })
+    }
+
+    /// A SYN for a listener.
+    fn accept(&mut self, port: &mut P, segment: &Segment, packet: &[u8], hash: u64, now: Instant) {
+        if self.half_open >= self.settings.half_open_max {
+            return self.counters.inc(Counter::DropHalfOpenLimit);
+        }
+        let (Some(last), Some(block)) = (self.free_len.checked_sub(1), self.blocks.take()) else {
+            return self.counters.inc(Counter::DropConnectionLimit);
+        };
+        let index = self.free[last];
+        if self.flows.insert(hash, index).is_err() {
+            return self.counters.inc(Counter::DropFlowTable);
+        }
+        self.free_len = last;
+        self.half_open += 1;
+        self.counters.inc(Counter::ConnSyn);
+        let slot = &mut self.slots[index as usize];
+        slot.key = segment.key;
+        slot.tcb = Some(Tcb::listen(block, self.settings.rx_ring, &segment.key));
+        slot.phase = Phase::Handshake;
+        slot.reset = false;
+        slot.expired = false;
+        slot.deadline = now + self.settings.handshake_timeout;
+        slot.l2 = None;
+        slot.l2_generation = u64::MAX;
+        self.deliver(port, index, segment, packet, now);
+    }
+
+    /// Answers a segment for a closed port (RFC 9293, 3.10.7.1), within the budget.
+    fn refuse(&mut self, port: &mut P, segment: &Segment, packet: &[u8], now: Instant) {
+        if !self.rst_budget.take(now) {
+            return self.counters.inc(Counter::DropRstLimit);
+        }
+        let l2 = self.link.resolve(segment.key.remote_ip());
+        let mut wire = wire!(self, port, l2.as_ref());
+        self.engine.refuse(now, packet, &mut wire);
+        self.counters.add(Counter::RstTx, wire.sent.segments as u64);
+        self.resolve_later(port, segment.key.remote_ip(), now);
+    }
+
+    /// Sends a bare ACK, as TIME-WAIT does (RFC 9293, 3.10.7.4).
+    fn acknowledge(&mut self, port: &mut P, segment: &Segment, state: timewait::State, now: Instant) {
+        let l2 = self.link.resolve(segment.key.remote_ip());
+        let mut wire = wire!(self, port, l2.as_ref());
+        wire.bare_ack(&segment.key, state.snd_nxt, state.rcv_nxt);
+        self.counters.add(Counter::TimeWaitAck, wire.sent.segments as u64);
+        self.resolve_later(port, segment.key.remote_ip(), now);
+    }
+}
+
+/// Gathers a chained frame into its first segment, or reports that it does not fit.
+fn flatten<F: Frame>(frame: &mut F) -> bool {
+    let mut scratch = [0; CHAIN_MAX];
+    let Some(len) = linearize(frame, &mut scratch) else { return false };
+    frame.set_len(len);
+    if frame.bytes().len() != len {
+        return false;
+    }
+    frame.bytes_mut().copy_from_slice(&scratch[..len]);
+    true
+}

@@ -1,0 +1,131 @@
+//! Transmitting: each changed connection flushes a bounded number of segments, then its slot is brought up to date.
+
+use super::{Phase, RTO_MIN, Slot, Stack, wire};
+use crate::limits::SEGMENTS_PER_TURN;
+use crate::net::tcb::{State, Wire};
+use crate::net::timewait;
+use crate::port::Port;
+use crate::telemetry::Counter;
+use crate::time::Instant;
+
+/// What a connection needs after its flush.
+enum After {
+    /// Nothing until a packet or timer.
+    Rest,
+    /// Another turn: more to send than one turn may.
+    Again,
+    /// Its slot is to be freed, for this reason.
+    Free(Counter),
+}
+
+impl<P: Port, S: Default> Stack<P, S> {
+    /// Flushes the changed connections, then the queue. Returns how many frames the port took.
+    pub fn transmit(&mut self, port: &mut P, now: Instant) -> usize {
+        let changed = self.changed.now_len;
+        let mut kept = 0;
+        for i in 0..changed {
+            let index = self.changed.now[i];
+            match self.flush(port, index, now) {
+                After::Rest => self.slots[index as usize].listed = false,
+                After::Again => {
+                    self.changed.now[kept] = index;
+                    kept += 1;
+                }
+                After::Free(reason) => {
+                    self.slots[index as usize].listed = false;
+                    self.counters.inc(reason);
+                    self.free_slot(index);
+                }
+            }
+        }
+        self.changed.now_len = kept;
+        self.tx.flush(port, &self.counters)
+    }
+
+    fn flush(&mut self, port: &mut P, index: u32, now: Instant) -> After {
+        let slot = &mut self.slots[index as usize];
+        slot.refresh_header(&self.link);
+        let Some(tcb) = slot.tcb.as_mut() else { return After::Rest };
+        let mut wire = wire!(self, port, slot.l2.as_ref());
+        let mut stalled = false;
+        let mut more = true;
+        while more {
+            if wire.sent.segments == SEGMENTS_PER_TURN || !wire.has_room() {
+                stalled = true;
+                break;
+            }
+            let queued = tcb.send_queue();
+            let sent = self.engine.send(now, tcb, &mut wire);
+            // One segment that carried all there is needs no second call to say so.
+            more = sent && wire.sent.payload < queued;
+        }
+        let sent = wire.sent;
+        if sent.segments > 0 {
+            (slot.snd_nxt, slot.rcv_nxt) = (sent.seq_end, sent.ack);
+        }
+        if stalled && sent.segments < SEGMENTS_PER_TURN {
+            self.counters.inc(Counter::TxStall);
+        }
+        if !self.unresolved.is_empty() {
+            let to = slot.key.remote_ip();
+            self.resolve_later(port, to, now);
+        }
+        if stalled { After::Again } else { self.settle(index, now) }
+    }
+
+    /// Follows the socket's state and arms the timer.
+    #[inline]
+    fn settle(&mut self, index: u32, now: Instant) -> After {
+        let slot = &mut self.slots[index as usize];
+        let Some(tcb) = slot.tcb.as_mut() else { return After::Rest };
+        let state = tcb.state();
+        if state == State::Established && slot.phase == Phase::Open {
+            let at = if tcb.send_queue() > 0 { slot.deadline.min(now + RTO_MIN) } else { slot.deadline };
+            self.wheel.arm(index, at);
+            return After::Rest;
+        }
+        self.follow(index, state, now)
+    }
+
+    /// The cold part of `settle`: anything but an established connection at rest.
+    fn follow(&mut self, index: u32, state: State, now: Instant) -> After {
+        let Stack { slots, half_open, counters, settings, time_wait, wheel, .. } = self;
+        let slot = &mut slots[index as usize];
+        let expired = core::mem::take(&mut slot.expired);
+        match state {
+            State::Closed | State::Listen => return After::Free(ended(slot)),
+            State::TimeWait => {
+                let state = timewait::State { snd_nxt: slot.snd_nxt, rcv_nxt: slot.rcv_nxt, ts_recent: None };
+                if time_wait.insert(&slot.key, state, now) {
+                    counters.inc(Counter::TimeWaitRecycled);
+                }
+                counters.inc(Counter::TimeWaitEntered);
+                return After::Free(Counter::ConnClosed);
+            }
+            State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => {
+                if slot.phase == Phase::Open {
+                    slot.phase = Phase::Closing;
+                    slot.deadline = now + settings.fin_timeout;
+                } else if expired {
+                    return After::Free(Counter::ConnTimedOut);
+                }
+            }
+            State::SynReceived | State::SynSent if expired => {
+                *half_open -= 1;
+                return After::Free(Counter::ConnTimedOut);
+            }
+            _ => {}
+        }
+        wheel.arm(index, slot.deadline.min(now + RTO_MIN));
+        After::Rest
+    }
+}
+
+/// Why a connection whose socket is closed ended.
+fn ended<S>(slot: &Slot<S>) -> Counter {
+    match slot.phase {
+        _ if slot.reset => Counter::ConnReset,
+        Phase::Ended => Counter::ConnAborted,
+        _ => Counter::ConnClosed,
+    }
+}

@@ -1,0 +1,443 @@
+//! A connection's TCP: one smoltcp socket in a `SocketSet` of its own, driven through the worker's one `Interface`.
+//!
+//! Owns every use of smoltcp's sockets. Refuses to know the flow table, timers or the link: packets come in as bytes and
+//! leave as frames through [`Wire`]. smoltcp runs on `Medium::Ip` with any_ip and ignored checksums: `link` has filtered
+//! addresses and verified sums before, and `ip::finish` computes them after.
+
+use crate::limits::SEGMENTS_PER_TURN;
+use crate::mem::{Block, Borrower, Lent};
+use crate::net::ip;
+use crate::net::key::FlowKey;
+use crate::net::link::LinkHeader;
+use crate::net::tx::TxQueue;
+use crate::port::{Caps, Frame, Port};
+use crate::telemetry::{Counter, Counters};
+use crate::time::Instant;
+use arrayvec::ArrayVec;
+use core::net::IpAddr;
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
+use smoltcp::time::Instant as SmolInstant;
+use smoltcp::wire::{
+    HardwareAddress, IpAddress, IpListenEndpoint, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+};
+
+pub use smoltcp::socket::tcp::State;
+
+/// Where a connection's frames go, and what became of them: smoltcp's `Device` for one call.
+pub struct Wire<'a, P: Port> {
+    /// Frames are allocated here.
+    pub port: &'a mut P,
+    /// Frames with a link header are queued here.
+    pub tx: &'a mut TxQueue<P::Frame>,
+    /// A frame allocated for a token that was not used, kept for the next one.
+    pub spare: &'a mut Option<P::Frame>,
+    /// The port's capabilities.
+    pub caps: &'a Caps,
+    /// Drops are counted here.
+    pub counters: &'a Counters,
+    /// The link header length of the port, in bytes.
+    pub l2_len: usize,
+    /// The connection's link header; None while its neighbour is unresolved.
+    pub l2: Option<&'a LinkHeader>,
+    /// Frames without a link header, for `Link::send`.
+    pub unresolved: &'a mut Unresolved<P::Frame>,
+    /// What was sent through this wire.
+    pub sent: Sent,
+    /// The packet to receive, from the IP header on.
+    packet: Option<&'a [u8]>,
+    /// Room for frames that smoltcp may count on.
+    room: usize,
+}
+
+/// Frames of one call whose neighbour is unresolved: one per packet in, or one flush.
+pub type Unresolved<F> = ArrayVec<F, { SEGMENTS_PER_TURN + 1 }>;
+
+/// What one call sent.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Sent {
+    /// Segments.
+    pub segments: usize,
+    /// Payload bytes of the last segment.
+    pub payload: usize,
+    /// The sequence number after the last segment: SND.NXT unless it was a retransmission.
+    pub seq_end: u32,
+    /// The acknowledgment number of the last segment: RCV.NXT.
+    pub ack: u32,
+}
+
+impl<'a, P: Port> Wire<'a, P> {
+    /// A wire over the given parts; it has sent nothing yet.
+    #[expect(clippy::too_many_arguments, reason = "every part is borrowed from another field of the stack")]
+    pub fn new(
+        port: &'a mut P,
+        tx: &'a mut TxQueue<P::Frame>,
+        spare: &'a mut Option<P::Frame>,
+        caps: &'a Caps,
+        counters: &'a Counters,
+        l2_len: usize,
+        l2: Option<&'a LinkHeader>,
+        unresolved: &'a mut Unresolved<P::Frame>,
+    ) -> Self {
+        let room = if l2.is_some() { tx.room() } else { unresolved.remaining_capacity() };
+        Wire { port, tx, spare, caps, counters, l2_len, l2, unresolved, sent: Sent::default(), packet: None, room }
+    }
+
+    /// Whether another frame can be taken.
+    fn ready(&mut self) -> bool {
+        if self.room == 0 {
+            return false;
+        }
+        if self.spare.is_none() {
+            *self.spare = self.port.alloc(self.l2_len + usize::from(self.caps.mtu));
+        }
+        self.spare.is_some()
+    }
+
+    /// Whether another segment can be taken; a connection that finds no room is put off to the next turn.
+    pub fn has_room(&mut self) -> bool {
+        self.ready()
+    }
+
+    /// Sends an ACK without data for a connection that has no socket.
+    pub fn bare_ack(&mut self, key: &FlowKey, seq: u32, ack: u32) {
+        let (local, remote) = (address(key.local_ip()), address(key.remote_ip()));
+        let tcp = TcpRepr {
+            src_port: key.local_port,
+            dst_port: key.remote_port,
+            control: TcpControl::None,
+            seq_number: TcpSeqNumber(seq as i32),
+            ack_number: Some(TcpSeqNumber(ack as i32)),
+            window_len: 0,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let ip = IpRepr::new(local, remote, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let sums = ChecksumCapabilities::ignored();
+        let fill = |bytes: &mut [u8]| {
+            ip.emit(&mut *bytes, &sums);
+            let mut packet = TcpPacket::new_unchecked(&mut bytes[ip.header_len()..]);
+            tcp.emit(&mut packet, &local, &remote, &sums);
+        };
+        self.emit(ip.buffer_len(), fill, &mut [0; 128]);
+    }
+
+    /// Sends an IP packet of `len` bytes that `fill` writes. Without room it is dropped and counted: only answers that
+    /// smoltcp makes on receipt (ACKs, RSTs) get here unasked, never a segment it counts as sent.
+    fn emit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R, scratch: &mut [u8]) -> R {
+        if !self.ready() {
+            let reason = if self.room == 0 { Counter::DropBacklog } else { Counter::DropFrameAlloc };
+            self.counters.inc(reason);
+            return fill(&mut scratch[..len]);
+        }
+        let Some(mut frame) = self.spare.take() else { return fill(&mut scratch[..len]) };
+        frame.set_len(self.l2_len + len);
+        let bytes = frame.bytes_mut();
+        let result = fill(&mut bytes[self.l2_len..]);
+        self.note(len, &frame.bytes()[self.l2_len..]);
+        let meta = ip::finish(frame.bytes_mut(), self.l2_len, self.caps);
+        frame.set_tx(meta);
+        self.room -= 1;
+        match self.l2 {
+            Some(header) => {
+                header.write(frame.bytes_mut());
+                let pushed = self.tx.push(frame);
+                debug_assert!(pushed.is_ok(), "room was counted at the start");
+            }
+            None => self.unresolved.push(frame),
+        }
+        result
+    }
+
+    /// Records what a segment of ours says.
+    fn note(&mut self, len: usize, packet: &[u8]) {
+        let ip_len = if packet[0] >> 4 == 4 { 20 } else { 40 };
+        let tcp = &packet[ip_len..];
+        let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+        let payload = len - ip_len - usize::from(tcp[12] >> 4) * 4;
+        let syn_fin = u32::from(tcp[13] & 1) + u32::from(tcp[13] >> 1 & 1);
+        self.sent = Sent {
+            segments: self.sent.segments + 1,
+            payload,
+            seq_end: seq.wrapping_add(payload as u32).wrapping_add(syn_fin),
+            ack: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
+        };
+    }
+}
+
+/// smoltcp's token for one packet in.
+pub struct PacketIn<'a>(&'a [u8]);
+
+/// smoltcp's token for one packet out.
+pub struct PacketOut<'w, 'a, P: Port>(&'w mut Wire<'a, P>);
+
+impl RxToken for PacketIn<'_> {
+    #[inline]
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+impl<P: Port> TxToken for PacketOut<'_, '_, P> {
+    #[inline]
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        // An unasked answer has no payload, so this holds it when there is no frame.
+        let mut scratch = [0; 128];
+        self.0.emit(len, f, &mut scratch)
+    }
+}
+
+impl<'a, P: Port> Device for Wire<'a, P> {
+    type RxToken<'w>
+        = PacketIn<'a>
+    where
+        Self: 'w;
+    type TxToken<'w>
+        = PacketOut<'w, 'a, P>
+    where
+        Self: 'w;
+
+    #[inline]
+    fn receive(&mut self, _now: SmolInstant) -> Option<(PacketIn<'a>, PacketOut<'_, 'a, P>)> {
+        let packet = self.packet.take()?;
+        Some((PacketIn(packet), PacketOut(self)))
+    }
+
+    #[inline]
+    fn transmit(&mut self, _now: SmolInstant) -> Option<PacketOut<'_, 'a, P>> {
+        self.ready().then_some(PacketOut(self))
+    }
+
+    #[inline]
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities(self.caps.mtu)
+    }
+}
+
+fn capabilities(mtu: u16) -> DeviceCapabilities {
+    let mut caps = DeviceCapabilities::default();
+    caps.medium = Medium::Ip;
+    caps.max_transmission_unit = usize::from(mtu);
+    caps.checksum = ChecksumCapabilities::ignored();
+    caps
+}
+
+/// A device that only tells its capabilities, to make the `Interface`.
+struct Blueprint(u16);
+
+impl Device for Blueprint {
+    type RxToken<'a> = PacketIn<'a>;
+    type TxToken<'a> = Discard;
+
+    fn receive(&mut self, _now: SmolInstant) -> Option<(PacketIn<'_>, Discard)> {
+        None
+    }
+
+    fn transmit(&mut self, _now: SmolInstant) -> Option<Discard> {
+        None
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities(self.0)
+    }
+}
+
+/// A token that is never made.
+pub enum Discard {}
+
+impl TxToken for Discard {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, _len: usize, _f: F) -> R {
+        match self {}
+    }
+}
+
+/// The worker's one smoltcp `Interface`.
+pub struct Engine {
+    iface: Interface,
+}
+
+impl Engine {
+    /// An engine for packets of at most `mtu` bytes; `seed` chooses the initial sequence numbers.
+    pub fn new(mtu: u16, seed: u64, now: Instant) -> Engine {
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = seed;
+        let mut iface = Interface::new(config, &mut Blueprint(mtu), smol(now));
+        iface.set_any_ip(true);
+        Engine { iface }
+    }
+
+    /// Gives a packet to a connection; its immediate answer, if any, goes to the wire.
+    #[inline]
+    pub fn receive<'a, P: Port>(&mut self, now: Instant, tcb: &mut Tcb, packet: &'a [u8], wire: &mut Wire<'a, P>) {
+        wire.packet = Some(packet);
+        tcb.set.with(|set| self.iface.poll_ingress_single(smol(now), wire, set));
+    }
+
+    /// Answers a packet that belongs to no connection: an RST, or nothing.
+    pub fn refuse<'a, P: Port>(&mut self, now: Instant, packet: &'a [u8], wire: &mut Wire<'a, P>) {
+        wire.packet = Some(packet);
+        self.iface.poll_ingress_single(smol(now), wire, &mut SocketSet::new(&mut [][..]));
+    }
+
+    /// Sends at most one segment; false when there was nothing to send or no room.
+    #[inline]
+    pub fn send<P: Port>(&mut self, now: Instant, tcb: &mut Tcb, wire: &mut Wire<'_, P>) -> bool {
+        let result = tcb.set.with(|set| self.iface.poll_egress(smol(now), wire, set));
+        result == PollResult::SocketStateChanged
+    }
+
+    /// When the connection next has something to do by itself; None: only when a packet arrives.
+    pub fn poll_at(&mut self, now: Instant, tcb: &mut Tcb) -> Option<Instant> {
+        let at = tcb.set.with(|set| self.iface.poll_at(smol(now), set))?;
+        Some(Instant::from_nanos(u64::try_from(at.total_micros()).unwrap_or(0) * 1_000))
+    }
+}
+
+#[inline]
+fn smol(now: Instant) -> SmolInstant {
+    SmolInstant::from_micros(now.micros() as i64)
+}
+
+struct OneSocket;
+
+impl Borrower for OneSocket {
+    type With<'a> = SocketSet<'a>;
+}
+
+/// The only socket of a one-socket set.
+fn only() -> SocketHandle {
+    SocketHandle::default()
+}
+
+/// One connection's socket and rings, all in one block of the arena.
+pub struct Tcb {
+    set: Lent<OneSocket>,
+}
+
+impl Tcb {
+    /// Bytes of block a connection needs for the given rings.
+    pub const fn footprint(rx_ring: usize, tx_ring: usize) -> usize {
+        size_of::<SocketStorage<'static>>().next_multiple_of(64) + rx_ring + tx_ring
+    }
+
+    /// A socket that waits for the SYN of `key`'s connection. Always a new one: smoltcp's reset keeps congestion, SACK
+    /// and timestamp state.
+    pub fn listen(block: Block, rx_ring: usize, key: &FlowKey) -> Tcb {
+        let endpoint = IpListenEndpoint { addr: Some(address(key.local_ip())), port: key.local_port };
+        let set = Lent::new(block, |room| {
+            let storage = room.place([SocketStorage::EMPTY]);
+            room.next_line();
+            let rx = room.bytes(rx_ring);
+            let tx = room.bytes(room.left());
+            let mut socket = Socket::new(SocketBuffer::new(rx), SocketBuffer::new(tx));
+            socket.set_nagle_enabled(false);
+            // An answer carries the ACK in the same turn; without one the ACK leaves at the end of the turn.
+            socket.set_ack_delay(None);
+            socket.set_congestion_control(CongestionControl::Reno);
+            let listening = socket.listen(endpoint);
+            debug_assert!(listening.is_ok(), "link refuses port 0");
+            let mut set = SocketSet::new(&mut storage[..]);
+            let handle = set.add(socket);
+            debug_assert_eq!(handle, only());
+            set
+        });
+        Tcb { set }
+    }
+
+    /// Starts loading the socket's cache lines.
+    #[inline]
+    pub fn prefetch(&self) {
+        self.set.prefetch(size_of::<SocketStorage<'static>>().div_ceil(64));
+    }
+
+    #[inline]
+    fn socket<R>(&mut self, f: impl for<'a> FnOnce(&mut Socket<'a>) -> R) -> R {
+        self.set.with(|set| f(set.get_mut(only())))
+    }
+
+    /// The connection's state (RFC 9293, 3.3.2).
+    #[inline]
+    pub fn state(&mut self) -> State {
+        self.socket(|s| s.state())
+    }
+
+    /// Whether the peer sent its FIN.
+    pub fn peer_finished(&mut self) -> bool {
+        matches!(self.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait | State::Closed)
+    }
+
+    /// The receive ring's size in bytes.
+    pub fn recv_capacity(&mut self) -> usize {
+        self.socket(|s| s.recv_capacity())
+    }
+
+    /// Bytes received and not yet consumed.
+    #[inline]
+    pub fn recv_queue(&mut self) -> usize {
+        self.socket(|s| s.recv_queue())
+    }
+
+    /// Shows the front of the received bytes up to the ring's end; `f` returns how many it consumed. None when the ring
+    /// is empty.
+    #[inline]
+    pub fn recv<R>(&mut self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Option<R> {
+        self.socket(|s| if s.can_recv() { s.recv(|bytes| f(bytes)).ok() } else { None })
+    }
+
+    /// Copies received bytes without consuming them; returns how many.
+    pub fn peek(&mut self, out: &mut [u8]) -> usize {
+        self.socket(|s| s.peek_slice(out).unwrap_or(0))
+    }
+
+    /// Bytes queued and not yet acknowledged.
+    #[inline]
+    pub fn send_queue(&mut self) -> usize {
+        self.socket(|s| s.send_queue())
+    }
+
+    /// Bytes the send ring has room for; 0 when sending is over.
+    #[inline]
+    pub fn send_room(&mut self) -> usize {
+        self.socket(|s| if s.may_send() { s.send_capacity() - s.send_queue() } else { 0 })
+    }
+
+    /// Lets `f` write into the contiguous free part of the send ring; it returns how many bytes it wrote.
+    #[inline]
+    pub fn send_with<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+        self.socket(|s| s.send(f).ok())
+    }
+
+    /// Queues a prefix of `bytes`; returns its length.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> usize {
+        self.socket(|s| s.send_slice(bytes).unwrap_or(0))
+    }
+
+    /// Whether the peer closed its half and everything it sent was consumed.
+    #[inline]
+    pub fn peer_closed(&mut self) -> bool {
+        self.socket(|s| !s.may_recv())
+    }
+
+    /// Sends FIN after everything queued.
+    pub fn close(&mut self) {
+        self.socket(|s| s.close());
+    }
+
+    /// Makes the next `Engine::send` emit an RST.
+    pub fn abort(&mut self) {
+        self.socket(|s| s.abort());
+    }
+}
+
+fn address(ip: IpAddr) -> IpAddress {
+    match ip {
+        IpAddr::V4(ip) => IpAddress::Ipv4(ip),
+        IpAddr::V6(ip) => IpAddress::Ipv6(ip),
+    }
+}

@@ -1,0 +1,157 @@
+//! In steady state a turn allocates nothing: a counting allocator watches keep-alive requests and whole connections.
+
+#[path = "../benches/turn/client.rs"]
+mod client;
+
+use client::{Client, GATEWAY_MAC};
+use penstock::config::{
+    Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, TcpConfig, WorkersConfig,
+};
+use penstock::gateway::Gateway;
+use penstock::mem::Arena;
+use penstock::net::neighbor::Neighbors;
+use penstock::port::Caps;
+use penstock::sim::port::{FramePool, SimPort};
+use penstock::telemetry::Counters;
+use penstock::time::{Instant, Now};
+use penstock::worker::{Worker, WorkerParts};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const CONNECTIONS: usize = 64;
+const KEEP_ALIVE: &[u8] = b"GET / HTTP/1.1\r\nHost: 10.7.0.2\r\nUser-Agent: test\r\n\r\n";
+const CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: 10.7.0.2\r\nConnection: close\r\n\r\n";
+
+struct Bed {
+    worker: Worker<SimPort, Gateway>,
+    client: Client,
+    now: Now,
+    /// Allocations inside turns.
+    allocations: u64,
+}
+
+impl Bed {
+    fn new(request: &[u8]) -> Bed {
+        let config = Arc::new(config());
+        let pool = FramePool::new(4_096);
+        let caps = Caps {
+            mac: GATEWAY_MAC,
+            mtu: 1500,
+            rx_ip_checksum: true,
+            rx_tcp_checksum: true,
+            tx_ip_checksum: true,
+            tx_tcp_checksum: true,
+            ..Caps::default()
+        };
+        let worker = Worker::new(WorkerParts {
+            port: SimPort::new(caps, pool.clone()),
+            app: Gateway::new(&config).unwrap(),
+            arena: Arena::heap(Worker::<SimPort, Gateway>::arena_size(&config)),
+            config,
+            neighbors: Neighbors::new(),
+            counters: Arc::new(Counters::default()),
+            secret: [1, 2, 3, 4],
+            now: Instant::ZERO,
+        })
+        .unwrap();
+        let client = Client::new(pool, CONNECTIONS, request);
+        let mut bed = Bed { worker, client, now: Now { mono: Instant::ZERO, unix_s: 1_700_000_000 }, allocations: 0 };
+        bed.turn();
+        bed
+    }
+
+    fn turn(&mut self) {
+        let before = ALLOCATIONS.load(Relaxed);
+        self.worker.turn(self.now);
+        self.allocations += ALLOCATIONS.load(Relaxed) - before;
+        self.now.mono = self.now.mono + Duration::from_micros(100);
+        self.client.drain(self.worker.port_mut());
+    }
+
+    fn open_all(&mut self) {
+        (0..CONNECTIONS).for_each(|i| self.client.open(self.worker.port_mut(), i));
+        (0..3).for_each(|_| self.turn());
+        (0..CONNECTIONS).for_each(|i| self.client.establish(self.worker.port_mut(), i));
+        self.turn();
+    }
+
+    fn ask_all(&mut self) {
+        (0..CONNECTIONS).for_each(|i| self.client.ask(self.worker.port_mut(), i));
+        self.turn();
+    }
+
+    fn close_all(&mut self) {
+        (0..CONNECTIONS).for_each(|i| self.client.close(self.worker.port_mut(), i));
+        self.turn();
+    }
+}
+
+fn config() -> Config {
+    Config {
+        port: PortConfig {
+            addresses: vec![Cidr { address: [10, 7, 0, 2].into(), prefix_len: 24 }],
+            gateways: vec![[10, 7, 0, 1].into()],
+            ..PortConfig::default()
+        },
+        workers: WorkersConfig { connections: 256, ..WorkersConfig::default() },
+        listeners: vec![Listener { address: None, port: 80 }],
+        http: HttpLimits::default(),
+        tcp: TcpConfig::default(),
+        routes: vec![Route {
+            host: None,
+            path: PathMatch::Prefix("/".into()),
+            methods: vec![],
+            respond: DirectResponse { status: 200, headers: vec![], body: Body::Inline(b"hello\n".to_vec()) },
+        }],
+    }
+}
+
+/// One test, because other threads would be counted too.
+#[test]
+fn a_turn_allocates_nothing_in_steady_state() {
+    let mut bed = Bed::new(KEEP_ALIVE);
+    bed.open_all();
+    (0..64).for_each(|_| bed.ask_all());
+    let (warm, answers) = (bed.allocations, bed.client.answers);
+    (0..200).for_each(|_| bed.ask_all());
+    assert_eq!(bed.client.answers - answers, 200 * CONNECTIONS as u64);
+    assert_eq!(bed.allocations - warm, 0, "allocations for keep-alive requests");
+
+    let mut bed = Bed::new(CLOSE);
+    let rounds = |bed: &mut Bed, n: usize| {
+        for _ in 0..n {
+            bed.open_all();
+            bed.ask_all();
+            bed.close_all();
+        }
+    };
+    rounds(&mut bed, 4);
+    let (warm, answers) = (bed.allocations, bed.client.answers);
+    rounds(&mut bed, 50);
+    assert_eq!(bed.client.answers - answers, 50 * CONNECTIONS as u64);
+    assert_eq!(bed.allocations - warm, 0, "allocations for whole connections");
+    assert_eq!(bed.worker.connections(), 0);
+}
