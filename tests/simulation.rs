@@ -63,14 +63,17 @@ fn sweep() {
     let first = seed_from("PENSTOCK_FIRST_SEED").unwrap_or(1);
     let seeds = seed_from("PENSTOCK_SEEDS").unwrap_or(50);
     let (mut clients, mut answered, mut excused, mut frames) = (0, 0, 0, 0);
+    let mut counters = vec![0; Counter::ALL.len()];
     for seed in first..first + seeds {
         let report = run_seed(seed);
         clients += report.clients;
         answered += report.answered;
         excused += report.excused;
         frames += report.frames;
+        counters.iter_mut().zip(&report.counters).for_each(|(sum, n)| *sum += n);
     }
     println!("{seeds} seeds: {clients} clients, {answered} answers, {excused} excused, {frames} frames");
+    for (counter, n) in Counter::ALL.iter().zip(&counters) { println!("{:>10} {:?}", n, counter); }
     assert!(answered > clients, "the sweep asks little");
     assert!(excused * 50 <= clients, "{excused} of {clients} clients lost their connection to a timeout");
 }

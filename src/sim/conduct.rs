@@ -168,7 +168,7 @@ mod tests {
         let (client, gateway): (IpAddr, IpAddr) = ("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
         let (from, to, ports) = if up { (client, gateway, [0, 9, 0, 80]) } else { (gateway, client, [0, 80, 0, 9]) };
         let options: &[u8] = if flags & SYN == 0 { &[] } else { &[2, 4, 0, 100, 1, 3, 3, 2] };
-        let head = [5 + options.len() as u8 / 4 << 4, flags];
+        let head = [(5 + options.len() as u8 / 4) << 4, flags];
         let rest = [&window.to_be_bytes()[..], &[0; 4], options, &vec![b'x'; payload]].concat();
         let bytes = [&ports[..], &seq.to_be_bytes(), &ack.to_be_bytes(), &head, &rest].concat();
         wrap([2; 6], [2; 6], None, IPV4, &packet::packet(from, to, TCP, bytes, 16))

@@ -76,13 +76,20 @@ impl Open {
     }
 }
 
+/// An IP packet for smoltcp.
+struct Received {
+    /// Source and destination port of a TCP segment.
+    ports: Option<(u16, u16)>,
+    packet: Vec<u8>,
+}
+
 /// A client host.
 pub struct Host {
     place: Place,
     iface: Interface,
     packets: Packets,
     lines: Vec<Option<Open>>,
-    received: VecDeque<(Option<(u16, u16)>, Vec<u8>)>,
+    received: VecDeque<Received>,
     gateway_mac: Option<Mac>,
     asked_at: Option<Instant>,
     waiting: VecDeque<Vec<u8>>,
@@ -207,7 +214,7 @@ impl Host {
         let ports = packet::tcp_ports(frame);
         let for_deaf = ports.is_some_and(|(_, to)| self.deaf.iter().any(|deaf| deaf.contains(&to)));
         if matches!(header.ether_type, IPV4 | IPV6) && header.destination != BROADCAST && !for_deaf {
-            self.received.push_back((ports, frame[header.payload..].to_vec()));
+            self.received.push_back(Received { ports, packet: frame[header.payload..].to_vec() });
         }
     }
 
@@ -230,7 +237,7 @@ impl Host {
     /// Lets TCP work; frames to send are then in [`Host::take_frames`].
     pub fn poll(&mut self, now: Instant) {
         let Host { iface, packets, lines, received, .. } = self;
-        for (ports, packet) in received.drain(..) {
+        for Received { ports, packet } in received.drain(..) {
             packets.rx = Some(packet);
             match ports.and_then(|ports| find(lines, ports)) {
                 Some(open) => open.set.with(|set| iface.poll_ingress_single(smol(now), packets, set)),

@@ -5,6 +5,7 @@
 
 use super::client::{Client, Outcome};
 use super::plan::Plan;
+use super::wire::Tally;
 use super::world::{Node, World};
 use crate::telemetry::Counter;
 use core::time::Duration;
@@ -24,6 +25,10 @@ pub struct Report {
     pub excused: usize,
     /// Virtual time it took.
     pub lasted: Duration,
+    /// The workers' counters, summed, in the order of `Counter::ALL`.
+    pub counters: Vec<u64>,
+    /// What the wires did.
+    pub wires: Tally,
 }
 
 /// Runs a world to its end and judges it. The error lists every reason, one a line.
@@ -51,6 +56,8 @@ pub fn run<N: Node>(world: &mut World<N>) -> Result<Report, String> {
         answered: world.clients().iter().map(Client::answered).sum(),
         excused,
         lasted: world.now().mono.since(began),
+        counters: Counter::ALL.iter().map(|counter| world.count(*counter)).collect(),
+        wires: world.wires(),
     })
 }
 

@@ -361,10 +361,10 @@ impl<N: Node> World<N> {
     fn carry(&mut self, worker: usize, frame: &[u8]) -> Result<(), String> {
         let header = packet::ethernet(frame).ok_or("too short")?;
         let destination = packet::ip(frame).map(|ip| ip.destination);
-        if let Some(Message::Here { address, mac }) = neighbor::read(frame) {
-            if mac != self.identity.mac || !packet::owns(&self.identity, address) {
-                return Err(format!("says that {address} is at {mac:02x?}"));
-            }
+        if let Some(Message::Here { address, mac }) = neighbor::read(frame)
+            && !(mac == self.identity.mac && packet::owns(&self.identity, address))
+        {
+            return Err(format!("says that {address} is at {mac:02x?}"));
         }
         self.trace.add(self.now.nanos() << 8 | 0x80 | worker as u64, frame);
         let group = header.destination[0] & 1 == 1;
