@@ -73,7 +73,9 @@ fn sweep() {
         counters.iter_mut().zip(&report.counters).for_each(|(sum, n)| *sum += n);
     }
     println!("{seeds} seeds: {clients} clients, {answered} answers, {excused} excused, {frames} frames");
-    for (counter, n) in Counter::ALL.iter().zip(&counters) { println!("{:>10} {:?}", n, counter); }
+    for (counter, n) in Counter::ALL.iter().zip(&counters) {
+        println!("{:>10} {:?}", n, counter);
+    }
     assert!(answered > clients, "the sweep asks little");
     assert!(excused * 50 <= clients, "{excused} of {clients} clients lost their connection to a timeout");
 }

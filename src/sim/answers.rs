@@ -26,6 +26,7 @@ pub struct Answers {
     /// Bytes of the first expected answer's content that were read; None while its head is.
     content: Option<Content>,
     answered: usize,
+    interim: usize,
     closing: bool,
 }
 
@@ -43,6 +44,11 @@ impl Answers {
     /// Answers read to their end.
     pub fn answered(&self) -> usize {
         self.answered
+    }
+
+    /// Interim responses read (RFC 9110, 15.2).
+    pub fn interim(&self) -> usize {
+        self.interim
     }
 
     /// Answers still to come.
@@ -103,6 +109,7 @@ impl Answers {
         let Some(answer) = self.expected.front() else { return Ok(()) };
         let Some(head) = Head::parse(head) else { return wrong(format!("not a response head: {head:?}")) };
         if head.status == 100 {
+            self.interim += 1;
             return Ok(());
         }
         if head.status == 408 && answer.status != 408 {

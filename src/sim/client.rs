@@ -12,6 +12,9 @@ use smoltcp::socket::tcp::State;
 /// Between two reads or writes of a client that does not pause.
 const SOON: Duration = Duration::from_micros(1);
 
+/// How long a client waits for 100 Continue before it sends the content anyway (RFC 9110, 10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(3);
+
 /// How a client ends its connection.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum End {
@@ -99,6 +102,8 @@ pub struct Client {
     answers: Answers,
     asked: usize,
     unsent: Vec<u8>,
+    /// Content that waits for 100 Continue, at most until then.
+    held: Option<(Vec<u8>, Instant)>,
     moved: u64,
     read_at: Instant,
     write_at: Instant,
@@ -124,6 +129,7 @@ impl Client {
             answers: Answers::default(),
             asked: 0,
             unsent: Vec::new(),
+            held: None,
             moved: 0,
             outcome: None,
         }
@@ -165,7 +171,12 @@ impl Client {
             return Instant::FAR;
         }
         let later = |at: Instant| if at > now { at } else { Instant::FAR };
-        later(self.plan.start).min(later(self.read_at)).min(later(self.write_at)).min(later(self.ask_at))
+        let held = self.held.as_ref().map_or(Instant::FAR, |(_, at)| *at);
+        later(self.plan.start)
+            .min(later(held))
+            .min(later(self.read_at))
+            .min(later(self.write_at))
+            .min(later(self.ask_at))
     }
 
     /// Reads, writes, opens and closes what can be now.
@@ -193,14 +204,27 @@ impl Client {
     }
 
     fn ask(&mut self, now: Instant, site: &Site) {
-        while self.asked < self.plan.requests.len()
+        let interims = self.plan.requests[..self.asked].iter().filter(|request| request.expects_continue()).count();
+        if let Some((content, _)) = self.held.take_if(|(_, at)| *at <= now || self.answers.interim() == interims) {
+            self.unsent.extend(content);
+        }
+        while self.held.is_none()
+            && self.asked < self.plan.requests.len()
             && self.answers.outstanding() < self.plan.pipeline
             && now >= self.ask_at
             && !self.answers.closing()
         {
             let request = &self.plan.requests[self.asked];
-            self.unsent.extend(request.bytes());
-            self.answers.expect(site.answer(request));
+            let (head, content) = request.bytes();
+            self.unsent.extend(head);
+            if request.expects_continue() {
+                self.held = Some((content, now + CONTINUE_WAIT));
+            } else {
+                self.unsent.extend(content);
+            }
+            let mut answer = site.answer(request);
+            answer.closes |= self.asked + 1 == site.requests_max;
+            self.answers.expect(answer);
             self.asked += 1;
         }
     }
@@ -251,7 +275,7 @@ impl Client {
 
     fn follow_script(&mut self, host: &mut Host) {
         let Some(open) = &self.open else { return };
-        let all_sent = self.asked == self.plan.requests.len() && self.unsent.is_empty();
+        let all_sent = self.asked == self.plan.requests.len() && self.unsent.is_empty() && self.held.is_none();
         let all_answered = self.all_answered();
         match self.plan.end {
             End::Close if all_answered => host.with(open.line, |socket| socket.close()),

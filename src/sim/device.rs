@@ -4,7 +4,7 @@
 //! fill in, and the frames it loses because a ring is full or no buffer is free. Refuses to know what the gateway does
 //! with a frame.
 
-use super::packet::{self, TCP};
+use super::packet::{self, ICMP, ICMPV6, TCP};
 use super::port::{FramePool, SimFrame, SimPort};
 use crate::port::{Caps, Checksum, Frame, RxMeta};
 
@@ -19,6 +19,8 @@ pub struct DeviceTally {
     pub missed: u64,
     /// Frames lost because the pool had none left.
     pub no_frame: u64,
+    /// Frames delivered whose IP header or TCP checksum is wrong, or whose protocol no client speaks.
+    pub damaged: u64,
 }
 
 /// A device whose queue pairs are [`SimPort`]s.
@@ -73,6 +75,7 @@ impl Device {
         buffer.set_rx(meta);
         port.rx.push_back(buffer);
         self.tally.delivered += 1;
+        self.tally.damaged += u64::from(damaged(frame));
     }
 
     /// What the device says of a frame, and whether it strips a VLAN tag.
@@ -119,6 +122,19 @@ impl Device {
         frame.resize(frame.len().max(60), 0);
         Ok(frame)
     }
+}
+
+fn damaged(frame: &[u8]) -> bool {
+    if packet::ip_offset(frame).is_none() {
+        return false;
+    }
+    let Some(packet) = packet::ip(frame) else { return true };
+    let l4_good = match packet.protocol {
+        TCP => packet::l4_checksum_good(frame, &packet),
+        ICMP | ICMPV6 => true,
+        _ => false,
+    };
+    !l4_good || !packet::ip_checksum_good(frame, &packet)
 }
 
 /// Inverts the sum of `bytes`, in which the field at `at` holds zero or a pseudo-header's sum, into the field.
@@ -219,7 +235,7 @@ mod tests {
         device.receive(&segment(1, None), &mut a);
         device.receive(&segment(1, None), &mut b);
         device.receive(&segment(1, None), &mut c);
-        assert_eq!(device.tally(), DeviceTally { offered: 4, delivered: 2, missed: 1, no_frame: 1 });
+        assert_eq!(device.tally(), DeviceTally { offered: 4, delivered: 2, missed: 1, no_frame: 1, damaged: 2 });
     }
 
     #[test]

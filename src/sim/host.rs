@@ -223,7 +223,10 @@ impl Host {
             Message::Who { asker, mac, target } if target == self.place.link_ip => {
                 self.out.push(neighbor::answer(self.place.mac, target, asker, mac, self.place.vlan));
             }
-            Message::Here { address, mac } if address == self.place.gateway => {
+            // As Linux does, an announcement nobody asked for updates what is known and adds nothing.
+            Message::Here { address, mac }
+                if address == self.place.gateway && (self.asked_at.is_some() || self.gateway_mac.is_some()) =>
+            {
                 self.gateway_mac = Some(mac);
                 self.asked_at = None;
                 for packet in core::mem::take(&mut self.waiting) {

@@ -34,6 +34,14 @@ pub struct HostPlan {
     pub down: Impairment,
 }
 
+/// How bad the wires of a run are.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Weather {
+    Clear,
+    Fair,
+    Storm,
+}
+
 /// A worker's pauses, as a busy or stolen CPU makes them.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Hiccups {
@@ -91,7 +99,7 @@ impl Plan {
             hiccups: Hiccups::default(),
             hosts: vec![HostPlan { place: place(0, false, false, None), up: wire.clone(), down: wire }],
             clients: Vec::new(),
-            patience: Duration::from_secs(300),
+            patience: Duration::from_secs(1200),
         }
     }
 
@@ -103,13 +111,20 @@ impl Plan {
         plan.config = config(&plan.site, vlan);
         plan.config.tcp.rx_ring = *rng.pick(&[2048, 4096, 4096, 8192]);
         plan.config.tcp.tx_ring = *rng.pick(&[2048, 4096, 8192, 32_768]);
+        if rng.chance(250_000) {
+            plan.site.requests_max = rng.within(1..=4) as usize;
+            plan.config.http.requests_per_connection = plan.site.requests_max as u64;
+        }
         draw_device(&mut plan, &mut rng);
         let family = rng.below(3);
         let hosts = rng.within(1..=3) as usize;
-        let clean = rng.chance(250_000);
-        plan.hosts = (0..hosts).map(|i| draw_host(i, family, clean, vlan, &mut rng.fork())).collect();
+        let weather = *rng.pick(&[Weather::Clear, Weather::Fair, Weather::Fair, Weather::Storm]);
+        plan.hosts = (0..hosts).map(|i| draw_host(i, family, weather, vlan, &mut rng.fork())).collect();
         let clients = rng.within(3..=12);
         plan.clients = (0..clients).map(|_| draw_client(hosts, &mut rng.fork())).collect();
+        if plan.site.requests_max > 0 {
+            plan.clients.iter_mut().for_each(|client| client.requests.truncate(plan.site.requests_max));
+        }
         plan
     }
 
@@ -206,7 +221,7 @@ fn draw_device(plan: &mut Plan, rng: &mut Rng) {
     }
 }
 
-fn draw_host(index: usize, family: u64, clean: bool, vlan: Option<u16>, rng: &mut Rng) -> HostPlan {
+fn draw_host(index: usize, family: u64, weather: Weather, vlan: Option<u16>, rng: &mut Rng) -> HostPlan {
     let v6 = match family {
         0 => false,
         1 => true,
@@ -215,18 +230,29 @@ fn draw_host(index: usize, family: u64, clean: bool, vlan: Option<u16>, rng: &mu
     // One router serves both families with one Ethernet address, so at most the first host sits behind it.
     let mut place = place(index, v6, index == 0 && rng.chance(250_000), vlan);
     place.mtu = if v6 { *rng.pick(&[1500, 1280]) } else { *rng.pick(&[1500, 1500, 576]) };
-    HostPlan { place, up: draw_wire(clean, rng), down: draw_wire(clean, rng) }
+    HostPlan { place, up: draw_wire(weather, rng), down: draw_wire(weather, rng) }
 }
 
-fn draw_wire(clean: bool, rng: &mut Rng) -> Impairment {
+fn draw_wire(weather: Weather, rng: &mut Rng) -> Impairment {
     let mut wire = Impairment { delay: Duration::from_micros(rng.within(5..=20_000)), ..Impairment::default() };
     wire.jitter = rng.up_to(wire.delay);
-    if !clean {
-        wire.loss_ppm = *rng.pick(&[0, 1000, 10_000, 30_000]);
-        wire.duplicate_ppm = *rng.pick(&[0, 0, 10_000]);
-        wire.reorder_ppm = *rng.pick(&[0, 10_000, 50_000]);
-        wire.reorder_by = Duration::from_millis(rng.within(1..=30));
-        wire.corrupt_ppm = *rng.pick(&[0, 0, 5000]);
+    match weather {
+        Weather::Clear => {}
+        Weather::Fair => {
+            wire.loss_ppm = *rng.pick(&[0, 1000, 10_000, 30_000]);
+            wire.duplicate_ppm = *rng.pick(&[0, 0, 10_000]);
+            wire.reorder_ppm = *rng.pick(&[0, 10_000, 50_000]);
+            wire.reorder_by = Duration::from_millis(rng.within(1..=30));
+            wire.corrupt_ppm = *rng.pick(&[0, 0, 5000]);
+        }
+        Weather::Storm => {
+            wire.loss_ppm = rng.within(10_000..=150_000) as u32;
+            wire.duplicate_ppm = rng.within(0..=100_000) as u32;
+            wire.reorder_ppm = rng.within(0..=200_000) as u32;
+            wire.reorder_by = Duration::from_millis(rng.within(1..=1500));
+            wire.corrupt_ppm = rng.within(0..=50_000) as u32;
+            wire.queue = *rng.pick(&[0, 8, 32]);
+        }
     }
     if rng.chance(200_000) {
         wire.bits_per_s = Some(rng.within(10_000_000..=1_000_000_000));
@@ -248,8 +274,8 @@ fn draw_client(hosts: usize, rng: &mut Rng) -> ClientPlan {
     plan.think = *rng.pick(&[Duration::ZERO, Duration::from_millis(1), Duration::from_millis(300)]);
     plan.end = match kind {
         50..60 => End::HalfClose,
-        60..65 => End::Vanish(rng.below(100_000)),
-        65..70 => End::Reset(rng.below(100_000)),
+        60..65 => End::Vanish(draw_bytes(rng)),
+        65..70 => End::Reset(draw_bytes(rng)),
         70..75 => End::Await,
         _ => End::Close,
     };
@@ -262,11 +288,22 @@ fn draw_client(hosts: usize, rng: &mut Rng) -> ClientPlan {
     plan
 }
 
+/// How much a client lives through: part of a head, some content, part of a large answer, or everything.
+fn draw_bytes(rng: &mut Rng) -> u64 {
+    let most = *rng.pick(&[30, 3000, 100_000, 1_000_000]);
+    rng.within(1..=most)
+}
+
 fn draw_requests(kind: u64, rng: &mut Rng) -> Vec<Request> {
     match kind {
         75..78 => vec![Request { refused: Some(400), fields: "Bad Field: x\r\n", ..Request::get("/small") }],
         78..82 => vec![Request { close: true, ..Request::get("/small") }],
         82..90 => vec![Request::get("/large")],
+        60..70 => match rng.below(3) {
+            0 => vec![Request::get("/large")],
+            1 => vec![Request::post("/small", Content::Length(100_000))],
+            _ => vec![Request::post("/small", Content::Chunked { len: 50_000, chunk: 1000 })],
+        },
         _ => (0..rng.within(1..=6)).map(|_| draw_request(rng)).collect(),
     }
 }
@@ -303,6 +340,6 @@ mod tests {
         assert!(any(&|c| c.requests[0].close) && any(&|c| c.requests[0].path == "/large"));
         assert!(any(&|c| c.requests.iter().any(|r| matches!(r.content, Content::Chunked { .. }))));
         let impaired = plans.iter().filter(|plan| plan.impaired()).count();
-        assert!((100..180).contains(&impaired), "{impaired}");
+        assert!((110..180).contains(&impaired), "{impaired}");
     }
 }

@@ -21,6 +21,8 @@ pub struct Page {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Site {
     pages: Vec<Page>,
+    /// The request of a connection after which the gateway closes; 0: none.
+    pub requests_max: usize,
 }
 
 impl Site {
@@ -37,12 +39,12 @@ impl Site {
         if huge {
             pages.push(Page { path: "/huge", status: 200, body: rng.bytes(1024 * 1024).into() });
         }
-        Site { pages }
+        Site { pages, requests_max: 0 }
     }
 
     /// No pages.
     pub fn empty() -> Site {
-        Site { pages: Vec::new() }
+        Site { pages: Vec::new(), requests_max: 0 }
     }
 
     /// The routes that serve the pages.
@@ -68,7 +70,7 @@ impl Site {
         let page = self.pages.iter().find(|page| page.path == request.path);
         let (status, body) = page.map_or((404, None), |page| (page.status, Some(page.body.clone())));
         // Content that was announced with Expect and is not wanted ends the connection (RFC 9110, 10.1.1).
-        let unwanted = request.fields.contains("100-continue") && status >= 400;
+        let unwanted = request.expects_continue() && status >= 400;
         Answer { status, body, no_body: request.method == "HEAD", closes: request.close || unwanted }
     }
 }
@@ -130,27 +132,31 @@ impl Request {
         Request { method: "POST", content, ..Request::get(path) }
     }
 
-    /// Its bytes.
-    pub fn bytes(&self) -> Vec<u8> {
+    /// Whether it asks for 100 Continue (RFC 9110, 10.1.1).
+    pub fn expects_continue(&self) -> bool {
+        self.fields.contains("100-continue")
+    }
+
+    /// Its bytes: the head, and the content.
+    pub fn bytes(&self) -> (Vec<u8>, Vec<u8>) {
         let Request { method, path, fields, .. } = self;
-        let mut out = format!("{method} {path} HTTP/1.1\r\nHost: sim.test\r\n{fields}").into_bytes();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: sim.test\r\n{fields}").into_bytes();
         if self.close {
-            out.extend_from_slice(b"Connection: close\r\n");
+            head.extend_from_slice(b"Connection: close\r\n");
         }
-        match self.content {
-            Content::Absent => out.extend_from_slice(b"\r\n"),
-            Content::Length(len) => {
-                out.extend_from_slice(format!("Content-Length: {len}\r\n\r\n").as_bytes());
-                out.extend((0..len).map(filler));
-            }
-            Content::Chunked { len, chunk } => chunked(&mut out, len, chunk.max(1)),
-        }
-        out
+        let (field, content) = match self.content {
+            Content::Absent => (String::new(), Vec::new()),
+            Content::Length(len) => (format!("Content-Length: {len}\r\n"), (0..len).map(filler).collect()),
+            Content::Chunked { len, chunk } => ("Transfer-Encoding: chunked\r\n".into(), chunked(len, chunk.max(1))),
+        };
+        head.extend_from_slice(field.as_bytes());
+        head.extend_from_slice(b"\r\n");
+        (head, content)
     }
 }
 
-fn chunked(out: &mut Vec<u8>, len: usize, chunk: usize) {
-    out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+fn chunked(len: usize, chunk: usize) -> Vec<u8> {
+    let mut out = Vec::new();
     let mut at = 0;
     while at < len {
         let size = chunk.min(len - at);
@@ -160,6 +166,7 @@ fn chunked(out: &mut Vec<u8>, len: usize, chunk: usize) {
         at += size;
     }
     out.extend_from_slice(b"0\r\nX-Trailer: end\r\n\r\n");
+    out
 }
 
 /// Content that looks like anything but content when framing slips: CRLFs and digits.
@@ -173,12 +180,12 @@ mod tests {
 
     #[test]
     fn requests_read_as_meant() {
-        let chunked = Request::post("/x", Content::Chunked { len: 3, chunk: 2 }).bytes();
-        let want = "POST /x HTTP/1.1\r\nHost: sim.test\r\nTransfer-Encoding: chunked\r\n\r\n\
-                    2;note=\"0\"\r\n0\r\r\n1;note=\"2\"\r\n\n\r\n0\r\nX-Trailer: end\r\n\r\n";
-        assert_eq!(String::from_utf8(chunked).unwrap(), want);
+        let (head, content) = Request::post("/x", Content::Chunked { len: 3, chunk: 2 }).bytes();
+        assert_eq!(head, b"POST /x HTTP/1.1\r\nHost: sim.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let want = "2;note=\"0\"\r\n0\r\r\n1;note=\"2\"\r\n\n\r\n0\r\nX-Trailer: end\r\n\r\n";
+        assert_eq!(String::from_utf8(content).unwrap(), want);
         let closing = Request { close: true, ..Request::get("/") }.bytes();
-        assert_eq!(closing, b"GET / HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n\r\n");
+        assert_eq!(closing, (b"GET / HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n\r\n".to_vec(), vec![]));
     }
 
     #[test]

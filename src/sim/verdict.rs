@@ -10,6 +10,20 @@ use super::world::{Node, World};
 use crate::telemetry::Counter;
 use core::time::Duration;
 
+/// Why a gateway drops what no client sends undamaged.
+const DAMAGE: [Counter; 10] = [
+    Counter::DropRunt,
+    Counter::DropEtherType,
+    Counter::DropNotForUs,
+    Counter::DropIpHeader,
+    Counter::DropIpChecksum,
+    Counter::DropIpOptions,
+    Counter::DropFragment,
+    Counter::DropProtocol,
+    Counter::DropTcpHeader,
+    Counter::DropTcpChecksum,
+];
+
 /// What a run amounted to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
@@ -98,5 +112,7 @@ fn judge_frames<N: Node>(world: &mut World<N>, faults: &mut Vec<String>) {
     let on_rings = world.frames_on_rings() as u64;
     equal("frames out of the pool, by those held", world.pool().live() as u64, world.frames_held() as u64 + on_rings);
     equal("penstock_rx_frames_total", world.count(Counter::RxFrames), world.device().delivered - on_rings);
+    let dropped = DAMAGE.iter().map(|counter| world.count(*counter)).sum();
+    equal("damaged frames, by their drop counters", dropped, world.device().damaged);
     equal("penstock_tx_frames_total", world.count(Counter::TxFrames), world.sent());
 }
