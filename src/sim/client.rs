@@ -110,6 +110,7 @@ pub struct Client {
     ask_at: Instant,
     began_at: Instant,
     progress_at: Instant,
+    longest_stall: Duration,
     ended_at: Instant,
     outcome: Option<Outcome>,
 }
@@ -123,6 +124,7 @@ impl Client {
             ask_at: plan.start,
             began_at: plan.start,
             progress_at: plan.start,
+            longest_stall: Duration::ZERO,
             ended_at: plan.start,
             plan,
             open: None,
@@ -150,9 +152,9 @@ impl Client {
         self.answers.answered()
     }
 
-    /// How long no byte had moved when it ended.
-    pub fn stalled_for(&self) -> Duration {
-        self.ended_at.since(self.progress_at)
+    /// The longest time during which no byte moved.
+    pub fn longest_stall(&self) -> Duration {
+        self.longest_stall.max(self.ended_at.since(self.progress_at))
     }
 
     /// How long it lasted from its SYN.
@@ -239,26 +241,27 @@ impl Client {
         }
         self.unsent.drain(..sent);
         self.moved += sent as u64;
-        self.progress_at = now;
+        self.progress(now);
         self.write_at = now + SOON;
     }
 
     fn read(&mut self, now: Now, host: &mut Host) -> Result<(), Fault> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.was_open |= host.with(open.line, |socket| socket.may_send());
+        let (line, began_s) = (open.line, open.began_s);
+        open.was_open |= host.with(line, |socket| socket.may_send());
         let mut room = self.plan.read_max;
-        while room > 0 && now.mono >= self.read_at && host.with(open.line, |socket| socket.can_recv()) {
+        while room > 0 && now.mono >= self.read_at && host.with(line, |socket| socket.can_recv()) {
             let before = self.answers.answered();
-            let read = host.with(open.line, |socket| {
+            let read = host.with(line, |socket| {
                 socket.recv(|bytes| {
                     let part = &bytes[..bytes.len().min(room)];
-                    (part.len(), self.answers.read(part, open.began_s, now.unix_s).map(|()| part.len()))
+                    (part.len(), self.answers.read(part, began_s, now.unix_s).map(|()| part.len()))
                 })
             });
             let len = read.unwrap_or(Ok(0))?;
             room -= len;
             self.moved += len as u64;
-            self.progress_at = now.mono;
+            self.progress(now.mono);
             if self.answers.answered() > before {
                 self.ask_at = now.mono + self.plan.think;
             }
@@ -267,6 +270,11 @@ impl Client {
             self.read_at = now.mono + self.plan.read_every.max(SOON);
         }
         Ok(())
+    }
+
+    fn progress(&mut self, now: Instant) {
+        self.longest_stall = self.longest_stall.max(now.since(self.progress_at));
+        self.progress_at = now;
     }
 
     fn all_answered(&self) -> bool {

@@ -42,7 +42,7 @@ enum Weather {
     Storm,
 }
 
-/// A worker's pauses, as a busy or stolen CPU makes them.
+/// Pauses of a worker, as a busy or stolen CPU makes them, and of its transmit ring, as flow control makes them.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Hiccups {
     /// How often a tick begins one, in parts per million.

@@ -86,9 +86,9 @@ fn judge_clients<N: Node>(world: &World<N>, faults: &mut Vec<String>) -> usize {
             Some(Outcome::Wrong(what)) => faults.push(format!("{place}: {what}")),
             Some(Outcome::Lost(_)) if excusable(world.plan(), client) => excused += 1,
             Some(Outcome::Lost(why)) => faults.push(format!(
-                "{place} lost its connection: {why}, {:?} after its SYN, {:?} after its last progress",
+                "{place} lost its connection: {why}, {:?} after its SYN, {:?} without progress at the longest",
                 client.lasted(),
-                client.stalled_for()
+                client.longest_stall()
             )),
             Some(Outcome::Done | Outcome::Vanished | Outcome::Reset) => {}
         }
@@ -99,7 +99,7 @@ fn judge_clients<N: Node>(world: &World<N>, faults: &mut Vec<String>) -> usize {
 /// A gateway may give a connection up when a timeout passed, and that may only happen where frames get lost.
 fn excusable(plan: &Plan, client: &Client) -> bool {
     let handshake = client.answered() == 0 && client.lasted() >= plan.config.tcp.handshake_timeout;
-    plan.impaired() && (handshake || client.stalled_for() >= plan.least_timeout())
+    plan.impaired() && (handshake || client.longest_stall() >= plan.least_timeout())
 }
 
 /// Every frame is somewhere, and was counted.

@@ -9,7 +9,7 @@ use super::device::{Device, DeviceTally};
 use super::host::Host;
 use super::neighbor::{self, Message};
 use super::packet::{self, Identity};
-use super::plan::{EPOCH, EPOCH_UNIX_S, Plan};
+use super::plan::{EPOCH, EPOCH_UNIX_S, Hiccups, Plan};
 use super::port::{FramePool, SimPort};
 use super::rng::{Rng, Trace};
 use super::wire::{Tally, Wire};
@@ -68,6 +68,8 @@ struct Seat<N> {
     counters: Arc<Counters>,
     /// Until when a hiccup lasts.
     paused_until: Instant,
+    /// Until when its transmit ring takes nothing.
+    blocked_until: Instant,
     /// Whether frames arrived since its last turn.
     called: bool,
 }
@@ -98,11 +100,9 @@ impl<N: Node> World<N> {
         let pool = FramePool::new(plan.pool);
         let device = Device::new(plan.caps.clone(), pool.clone(), queues, plan.rx_ring, plan.strips_vlan);
         let seats = (0..queues).map(|queue| {
-            let mut port = device.port();
-            port.tx_limit = plan.tx_ring;
             let counters = Arc::new(Counters::default());
-            let node = build(queue, port, counters.clone());
-            Seat { node, counters, paused_until: EPOCH, called: false }
+            let node = build(queue, device.port(), counters.clone());
+            Seat { node, counters, paused_until: EPOCH, blocked_until: EPOCH, called: false }
         });
         let seats = seats.collect();
         let stations = plan.hosts.iter().map(|host| Station {
@@ -224,6 +224,12 @@ impl<N: Node> World<N> {
         &mut self.seats[index].node
     }
 
+    /// For this long no transmit ring takes a frame.
+    pub fn block_device(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.seats.iter_mut().for_each(|seat| seat.blocked_until = until);
+    }
+
     /// A further client joins; returns its number.
     pub fn join(&mut self, plan: super::client::ClientPlan) -> usize {
         self.stations[plan.host].wake_at = self.now;
@@ -321,9 +327,15 @@ impl<N: Node> World<N> {
         for i in 0..self.seats.len() {
             let index = (first + i) % self.seats.len();
             let seat = &mut self.seats[index];
-            if tick && self.rng.chance(self.plan.hiccups.ppm) {
-                seat.paused_until = self.now + self.rng.up_to(self.plan.hiccups.max);
+            let Hiccups { ppm, max } = self.plan.hiccups;
+            if tick && self.rng.chance(ppm) {
+                seat.paused_until = self.now + self.rng.up_to(max);
             }
+            if tick && self.rng.chance(ppm) {
+                seat.blocked_until = self.now + self.rng.up_to(max);
+            }
+            let blocked = seat.blocked_until > self.now;
+            seat.node.port().tx_limit = if blocked { 0 } else { self.plan.tx_ring };
             if seat.paused_until <= self.now && (tick || seat.called) {
                 seat.called = false;
                 self.run_worker(index);
