@@ -1,12 +1,13 @@
 //! Two gateway workers in a false world.
 //!
 //! `sweep` runs what seeds draw: PENSTOCK_SEEDS=N for more of them, PENSTOCK_FIRST_SEED=N to begin elsewhere. `replay` runs
-//! one: PENSTOCK_SEED=N cargo test --test simulation replay -- --nocapture. The others are scenarios written by hand.
+//! one: PENSTOCK_SEED=N cargo test --test simulation replay -- --nocapture; with PENSTOCK_FRAMES=1 it prints every frame. The others are scenarios written by hand.
 
 use penstock::gateway::Gateway;
 use penstock::mem::Arena;
 use penstock::net::neighbor::Neighbors;
 use penstock::sim::client::{ClientPlan, End, Outcome};
+use penstock::sim::packet;
 use penstock::sim::plan::{self, EPOCH, Plan};
 use penstock::sim::port::SimPort;
 use penstock::sim::rng::Rng;
@@ -123,6 +124,14 @@ fn replay() {
     let mut plan = Plan { site: Site::empty(), ..Plan::drawn(seed) };
     plan.config.routes.clear();
     println!("{plan:#?}");
+    if std::env::var_os("PENSTOCK_FRAMES").is_some() {
+        let mut world = build(Plan::drawn(seed));
+        world.watch(|now, what, frame| {
+            println!("{:>12.6} {what:<16} {}", now.since(EPOCH).as_secs_f64(), packet::summary(frame));
+        });
+        println!("{:#?}", verdict::run(&mut world));
+        return;
+    }
     println!("{:#?}", run_seed(seed));
 }
 
@@ -268,7 +277,7 @@ fn flood(world: &mut World<Gate>, to_port: u16, ports: std::ops::Range<u16>) {
     let (now, place) = (world.now().mono, world.host(0).place().clone());
     world.host(0).go_deaf(ports.clone());
     for port in ports {
-        let packet = penstock::sim::packet::syn((place.ip, port), (place.gateway, to_port), u32::from(port) << 16);
+        let packet = packet::syn((place.ip, port), (place.gateway, to_port), u32::from(port) << 16);
         world.host(0).send_raw(now, packet);
     }
 }

@@ -12,6 +12,9 @@ use smoltcp::socket::tcp::State;
 /// Between two reads or writes of a client that does not pause.
 const SOON: Duration = Duration::from_micros(1);
 
+/// How long a client waits without progress before it gives up.
+const GIVE_UP: Duration = Duration::from_secs(120);
+
 /// How long a client waits for 100 Continue before it sends the content anyway (RFC 9110, 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(3);
 
@@ -176,6 +179,7 @@ impl Client {
         let held = self.held.as_ref().map_or(Instant::FAR, |(_, at)| *at);
         later(self.plan.start)
             .min(later(held))
+            .min(later(self.progress_at + GIVE_UP))
             .min(later(self.read_at))
             .min(later(self.write_at))
             .min(later(self.ask_at))
@@ -203,6 +207,9 @@ impl Client {
         }
         self.follow_script(host);
         self.follow_socket(host);
+        if self.outcome.is_none() && !self.all_answered() && now.mono >= self.progress_at + GIVE_UP {
+            self.leave(host, Outcome::Lost("the client gave up"));
+        }
     }
 
     fn ask(&mut self, now: Instant, site: &Site) {

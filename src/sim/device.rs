@@ -21,6 +21,8 @@ pub struct DeviceTally {
     pub no_frame: u64,
     /// Frames delivered whose IP header or TCP checksum is wrong, or whose protocol no client speaks.
     pub damaged: u64,
+    /// ICMP messages delivered whose checksum is wrong.
+    pub damaged_icmp: u64,
 }
 
 /// A device whose queue pairs are [`SimPort`]s.
@@ -75,7 +77,11 @@ impl Device {
         buffer.set_rx(meta);
         port.rx.push_back(buffer);
         self.tally.delivered += 1;
-        self.tally.damaged += u64::from(damaged(frame));
+        match damage(frame) {
+            Damage::None => {}
+            Damage::Icmp => self.tally.damaged_icmp += 1,
+            Damage::Other => self.tally.damaged += 1,
+        }
     }
 
     /// What the device says of a frame, and whether it strips a VLAN tag.
@@ -124,17 +130,25 @@ impl Device {
     }
 }
 
-fn damaged(frame: &[u8]) -> bool {
+enum Damage {
+    None,
+    Icmp,
+    Other,
+}
+
+/// What an IP packet went through on the wire.
+fn damage(frame: &[u8]) -> Damage {
     if packet::ip_offset(frame).is_none() {
-        return false;
+        return Damage::None;
     }
-    let Some(packet) = packet::ip(frame) else { return true };
-    let l4_good = match packet.protocol {
-        TCP => packet::l4_checksum_good(frame, &packet),
-        ICMP | ICMPV6 => true,
-        _ => false,
-    };
-    !l4_good || !packet::ip_checksum_good(frame, &packet)
+    let Some(packet) = packet::ip(frame) else { return Damage::Other };
+    let l4_good = packet::l4_checksum_good(frame, &packet);
+    match packet.protocol {
+        _ if !packet::ip_checksum_good(frame, &packet) => Damage::Other,
+        TCP | ICMP | ICMPV6 if l4_good => Damage::None,
+        ICMP | ICMPV6 => Damage::Icmp,
+        _ => Damage::Other,
+    }
 }
 
 /// Inverts the sum of `bytes`, in which the field at `at` holds zero or a pseudo-header's sum, into the field.
@@ -235,7 +249,10 @@ mod tests {
         device.receive(&segment(1, None), &mut a);
         device.receive(&segment(1, None), &mut b);
         device.receive(&segment(1, None), &mut c);
-        assert_eq!(device.tally(), DeviceTally { offered: 4, delivered: 2, missed: 1, no_frame: 1, damaged: 2 });
+        assert_eq!(
+            device.tally(),
+            DeviceTally { offered: 4, delivered: 2, missed: 1, no_frame: 1, damaged: 2, damaged_icmp: 0 }
+        );
     }
 
     #[test]

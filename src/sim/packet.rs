@@ -124,6 +124,26 @@ pub fn tcp_ports(frame: &[u8]) -> Option<(u16, u16)> {
     Some((word(segment, 0)?, word(segment, 2)?))
 }
 
+/// A frame in one line, as tcpdump would put it.
+pub fn summary(frame: &[u8]) -> String {
+    let Some(packet) = ip(frame) else {
+        return ethernet(frame).map_or("truncated".into(), |header| format!("EtherType {:#06x}", header.ether_type));
+    };
+    let (from, to, l4) = (packet.source, packet.destination, &frame[packet.l4..packet.end]);
+    let Some(tcp) = TcpPacket::new_checked(l4).ok().filter(|_| packet.protocol == TCP) else {
+        return format!("{from} > {to} protocol {} type {:?}", packet.protocol, l4.first());
+    };
+    let flags = [(tcp.syn(), 'S'), (tcp.fin(), 'F'), (tcp.rst(), 'R'), (tcp.psh(), 'P'), (tcp.ack(), '.')];
+    let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+    let (source, destination) = (tcp.src_port(), tcp.dst_port());
+    let (seq, ack, window, len) = (tcp.seq_number().0, tcp.ack_number().0, tcp.window_len(), tcp.payload().len());
+    let damaged = if l4_checksum_good(frame, &packet) { "" } else { ", damaged" };
+    format!(
+        "{from}.{source} > {to}.{destination} [{flags}] seq {} ack {} win {window} length {len}{damaged}",
+        seq as u32, ack as u32
+    )
+}
+
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }

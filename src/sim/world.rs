@@ -90,6 +90,16 @@ pub struct World<N> {
     trace: Trace,
     sent: u64,
     failures: Vec<String>,
+    watch: Option<Watch>,
+}
+
+/// What a watcher is shown: the time, what happens to a frame, and the frame.
+type Watch = Box<dyn FnMut(Instant, &str, &[u8])>;
+
+fn show(watch: &mut Option<Watch>, now: Instant, what: &str, frame: &[u8]) {
+    if let Some(watch) = watch {
+        watch(now, what, frame);
+    }
 }
 
 impl<N: Node> World<N> {
@@ -132,6 +142,7 @@ impl<N: Node> World<N> {
             trace: Trace::default(),
             sent: 0,
             failures: Vec::new(),
+            watch: None,
             plan,
         }
     }
@@ -200,6 +211,11 @@ impl<N: Node> World<N> {
     /// Frames that wait on receive rings.
     pub fn frames_on_rings(&mut self) -> usize {
         self.seats.iter_mut().map(|seat| seat.node.port().rx.len()).sum()
+    }
+
+    /// From now on shows every frame, sent and delivered, to `watch`.
+    pub fn watch(&mut self, watch: impl FnMut(Instant, &str, &[u8]) + 'static) {
+        self.watch = Some(Box::new(watch));
     }
 
     /// What was found wrong so far.
@@ -283,16 +299,18 @@ impl<N: Node> World<N> {
     }
 
     fn deliver(&mut self) {
-        let World { stations, seats, device, conduct, now, .. } = self;
+        let World { stations, seats, device, conduct, now, watch, .. } = self;
         for station in stations {
             while let Some(frame) = station.up.receive(*now) {
                 let seat = &mut seats[device.queue_of(&frame)];
                 device.receive(&frame, seat.node.port());
                 seat.called = true;
                 conduct.received(&frame);
+                show(watch, *now, "gateway receives", &frame);
             }
             while let Some(frame) = station.down.receive(*now) {
                 station.host.receive(*now, &frame);
+                show(watch, *now, "host receives", &frame);
                 station.wake_at = *now;
             }
         }
@@ -312,6 +330,7 @@ impl<N: Node> World<N> {
         host.poll(now.mono);
         for frame in host.take_frames() {
             self.trace.add(now.mono.nanos() << 8 | index as u64, &frame);
+            show(&mut self.watch, now.mono, "host sends", &frame);
             up.send(now.mono, frame);
         }
         station.wake_at = wake_at.min(host.poll_at(now.mono)).max(now.mono + SOON);
@@ -379,6 +398,7 @@ impl<N: Node> World<N> {
             return Err(format!("says that {address} is at {mac:02x?}"));
         }
         self.trace.add(self.now.nanos() << 8 | 0x80 | worker as u64, frame);
+        show(&mut self.watch, self.now, "gateway sends", frame);
         let group = header.destination[0] & 1 == 1;
         let mut known = group;
         for station in &mut self.stations {
