@@ -193,7 +193,7 @@ impl Client {
         if self.open.is_none() {
             let (line, port) = host.connect(80, &self.plan.socket);
             self.open = Some(Open { line, port, began_s: now.unix_s, was_open: false });
-            self.began_at = now.mono;
+            (self.began_at, self.progress_at) = (now.mono, now.mono);
         }
         self.ended_at = now.mono;
         self.ask(now.mono, site);
