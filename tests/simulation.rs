@@ -110,7 +110,7 @@ fn sweep() {
     for (counter, n) in Counter::ALL.iter().zip(&counters).filter(|(_, n)| **n > 0) {
         println!("{n:>12} {counter:?}");
     }
-    assert!(excused * 50 <= clients, "{excused} of {clients} clients lost their connection to a timeout");
+    assert!(excused * 100 <= clients, "{excused} of {clients} clients lost their connection to a timeout");
     let unseen: Vec<_> = SEEN.iter().filter(|counter| counters[**counter as usize] == 0).collect();
     assert!(seeds < 50 || unseen.is_empty(), "nothing made these happen: {unseen:?}");
 }
@@ -341,15 +341,16 @@ fn an_exhausted_pool_delays_and_loses_nothing_for_good() {
 
 #[test]
 fn a_blocked_device_delays_and_loses_nothing_for_good() {
-    let mut plan = quiet(vec![ClientPlan::plain(vec![Request::get("/large")]); 64]);
+    let mut plan = quiet(vec![ClientPlan::plain(vec![Request::get("/large")]); 160]);
     plan.config.tcp.tx_ring = 32_768;
-    let slow = Impairment { delay: Duration::from_millis(5), ..Impairment::default() };
+    plan.config.workers.connections = 256;
+    let slow = Impairment { delay: Duration::from_millis(20), ..Impairment::default() };
     (plan.hosts[0].up, plan.hosts[0].down) = (slow.clone(), slow);
     let mut world = build(plan);
-    world.run_for(Duration::from_millis(60));
+    world.run_for(Duration::from_millis(600));
     world.block_device(Duration::from_millis(900));
     world.run_for(Duration::from_millis(800));
-    assert!(world.count(Counter::TxStall) > 0 && world.frames_held() > 400, "{} held", world.frames_held());
+    assert!(world.count(Counter::TxStall) > 0, "{} frames held", world.frames_held());
     verdict::run(&mut world).unwrap();
     assert_done(&world);
     assert_eq!(world.count(Counter::DropFrameAlloc), 0);
