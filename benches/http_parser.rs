@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput};
 use penstock::config::HttpLimits;
-use penstock::http::head::{self, FieldTable, Scan};
+use penstock::http::head::{self, FieldTable, RequestHead, Scan};
 use penstock::http::response::{Connection, DateCache, Prepared};
 
 /// 90 bytes, four fields: what a load generator sends.
@@ -39,6 +39,13 @@ fn scan_and_parse(input: &[u8], table: &mut FieldTable, limits: &HttpLimits) -> 
     request.fields.len()
 }
 
+fn read(input: &[u8], table: &mut FieldTable, limits: &HttpLimits) -> usize {
+    let mut request = RequestHead::default();
+    let len = head::read(black_box(input), &mut Scan::default(), table, limits, &mut request).unwrap().unwrap();
+    black_box(&request);
+    len
+}
+
 fn scan_only(input: &[u8], limits: &HttpLimits) -> usize {
     head::scan(black_box(input), &mut Scan::default(), limits).unwrap().unwrap().end
 }
@@ -66,8 +73,10 @@ fn run_case(case: &str, count: usize) {
     let (prepared, mut dates, mut out) = (hello(), DateCache::default(), [0; 4096]);
     for _ in 0..count {
         black_box(match case {
-            "short" => scan_and_parse(SHORT, &mut table, &limits),
-            "browser" => scan_and_parse(BROWSER, &mut table, &limits),
+            "short" => read(SHORT, &mut table, &limits),
+            "browser" => read(BROWSER, &mut table, &limits),
+            "short-in-pieces" => scan_and_parse(SHORT, &mut table, &limits),
+            "browser-in-pieces" => scan_and_parse(BROWSER, &mut table, &limits),
             "short-scan" => scan_only(SHORT, &limits),
             "browser-scan" => scan_only(BROWSER, &limits),
             "short-httparse" => httparse_only(SHORT),
@@ -85,6 +94,7 @@ fn criterion_benches() {
         let mut group = criterion.benchmark_group(format!("http_parser/{name}"));
         group.throughput(Throughput::Bytes(input.len() as u64));
         let mut table = FieldTable::default();
+        group.bench_function("read", |b| b.iter(|| read(input, &mut table, &limits)));
         group.bench_function("scan_and_parse", |b| b.iter(|| scan_and_parse(input, &mut table, &limits)));
         group.bench_function("scan", |b| b.iter(|| scan_only(input, &limits)));
         group.bench_function("httparse", |b| b.iter(|| httparse_only(input)));

@@ -61,6 +61,7 @@ counters! {
     DropUnresolved: "penstock_dropped_frames_total" "reason" = "unresolved_full", "Frame to an unresolved neighbour while the waiting queue is full";
     DropUnreachable: "penstock_dropped_frames_total" "reason" = "unresolved_timeout", "Frame whose neighbour did not answer in time";
     DropTimeWait: "penstock_dropped_frames_total" "reason" = "time_wait", "Segment answered or ignored by a TIME-WAIT entry";
+    DropUnexpectedSyn: "penstock_dropped_frames_total" "reason" = "unexpected_syn", "SYN on an established connection";
     DropUnroutable: "penstock_dropped_frames_total" "reason" = "no_route", "No on-link prefix or gateway for the destination";
     // Link and ICMP
     ArpRequestsRx: "penstock_arp_total" "kind" = "request_rx", "ARP requests for our address";
@@ -84,7 +85,7 @@ counters! {
     TimeWaitEntered: "penstock_time_wait_total" "kind" = "entered", "TIME-WAIT entries made";
     TimeWaitRecycled: "penstock_time_wait_total" "kind" = "recycled", "Oldest TIME-WAIT entries ended early because the table was full";
     TimeWaitReused: "penstock_time_wait_total" "kind" = "reused", "TIME-WAIT entries ended by an acceptable new SYN (RFC 6191)";
-    TimeWaitAck: "penstock_time_wait_total" "kind" = "acked", "ACKs sent from TIME-WAIT";
+    ChallengeAck: "penstock_challenge_acks_total" "" = "", "ACKs sent to segments that TIME-WAIT or an established connection does not expect";
     TxStall: "penstock_tx_stalls_total" "" = "", "Connections put off because the transmit backlog was full";
     // HTTP
     HttpRequests: "penstock_http_requests_total" "" = "", "Request heads parsed";

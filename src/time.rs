@@ -52,8 +52,9 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Instant;
 
+    #[inline]
     fn add(self, later: Duration) -> Instant {
-        let ns = u64::try_from(later.as_nanos()).unwrap_or(u64::MAX);
+        let ns = later.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(later.subsec_nanos()));
         Instant { ns: self.ns.saturating_add(ns) }
     }
 }

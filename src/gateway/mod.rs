@@ -8,7 +8,7 @@ pub mod routes;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::http::head::{Method, RequestHead};
-use crate::http::response::{Prepared, reason_phrase};
+use crate::http::response::{Connection, Prepared, reason_phrase};
 use crate::http::target::Form;
 use crate::worker::{App, ResponseId};
 use routes::{Match, Routes};
@@ -42,7 +42,10 @@ impl Gateway {
         for (i, route) in config.routes.iter().enumerate() {
             let body: Arc<[u8]> = route.respond.body.bytes().into();
             let prepared = Prepared::new(route.respond.status, &route.respond.headers, body);
-            responses.push(prepared.map_err(|e| Failure::new(Exit::Config, format!("route {}: {e}", i + 1)))?);
+            let prepared = prepared.map_err(|e| Failure::new(Exit::Config, format!("route {}: {e}", i + 1)))?;
+            fits(&prepared, config.tcp.tx_ring)
+                .map_err(|e| Failure::new(Exit::Config, format!("route {}: {e}", i + 1)))?;
+            responses.push(prepared);
         }
         let mut add = |status, headers: &[(&str, &str)]| error(&mut responses, status, headers);
         let errors = Errors {
@@ -88,6 +91,18 @@ impl App for Gateway {
     fn response(&self, id: ResponseId) -> &Prepared {
         &self.responses[id.0 as usize]
     }
+}
+
+/// A head goes out in one piece, so the transmit ring has to hold it.
+fn fits(prepared: &Prepared, tx_ring: usize) -> Result<(), String> {
+    let longest = [Connection::Persist, Connection::KeepAlive, Connection::Close]
+        .into_iter()
+        .map(|connection| prepared.head(connection).len().max(prepared.small(connection).map_or(0, |all| all.len())))
+        .fold(0, usize::max);
+    if longest <= tx_ring {
+        return Ok(());
+    }
+    Err(format!("its header section of {longest} bytes is larger than tcp.tx_ring ({tx_ring} bytes): raise tx_ring"))
 }
 
 /// Adds an answer that says its own status.

@@ -6,8 +6,6 @@
 /// Which bytes are passed over. Each set is a part of the class it serves.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Skip {
-    /// Letters and `-`: most of a field name.
-    Name,
     /// Letters and `-` to `9`: most of a path.
     Path,
     /// All but control bytes: a field value without HTAB.
@@ -36,7 +34,6 @@ const fn stops(word: u64, skip: Skip) -> u64 {
     let ascii = word & !TOPS;
     let letters = within(ascii | (ONES * 0x20), b'a', b'z');
     match skip {
-        Skip::Name => !((letters | within(ascii, b'-', b'-')) & !word) & TOPS,
         Skip::Path => !((letters | within(ascii, b'-', b'9')) & !word) & TOPS,
         Skip::Text => {
             let below_space = word.wrapping_sub(ONES * 0x20) & !word;
@@ -107,13 +104,12 @@ fn lf_cr(chunk: &[u8; PAIRS + 1], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::syntax::{self, PATH, QUERY, TCHAR, VALUE};
+    use crate::http::syntax::{self, PATH, QUERY, VALUE};
 
-    const ALL: [Skip; 3] = [Skip::Name, Skip::Path, Skip::Text];
+    const ALL: [Skip; 2] = [Skip::Path, Skip::Text];
 
     fn passes(skip: Skip, b: u8) -> bool {
         match skip {
-            Skip::Name => b.is_ascii_alphabetic() || b == b'-',
             Skip::Path => b.is_ascii_alphabetic() || (b'-'..=b'9').contains(&b),
             Skip::Text => b >= b' ' && b != 0x7f,
         }
@@ -136,7 +132,6 @@ mod tests {
     #[test]
     fn what_is_passed_over_is_valid() {
         for b in 0..=255u8 {
-            assert!(!passes(Skip::Name, b) || syntax::is(b, TCHAR), "{b:#x}");
             assert!(!passes(Skip::Path, b) || (syntax::is(b, PATH) && syntax::is(b, QUERY)), "{b:#x}");
             assert!(!passes(Skip::Text, b) || syntax::is(b, VALUE), "{b:#x}");
         }
@@ -149,7 +144,7 @@ mod tests {
                 let mut bytes = vec![b'a'; len];
                 bytes.iter_mut().skip(stop).take(1).for_each(|b| *b = 0);
                 for from in 0..=stop {
-                    assert_eq!(syntax::long_run(&bytes[from..], TCHAR, Skip::Name), stop - from, "{len} {from}");
+                    assert_eq!(syntax::long_run(&bytes[from..], PATH, Skip::Path), stop - from, "{len} {from}");
                     assert_eq!(syntax::long_run(&bytes[from..], VALUE, Skip::Text), stop - from, "{len} {from}");
                 }
                 if stop + 1 < len {

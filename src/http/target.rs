@@ -74,55 +74,82 @@ fn ipv6_literal(authority: &[u8]) -> Option<usize> {
     Some(close + 1)
 }
 
-/// Takes the target off the start of `bytes`, which is the head after the method's space. Gives the target, the host it
-/// names, if it does, and its length; the byte after it is a space.
+/// Takes the target off the start of `bytes`, which is the head after the method's space, and gives its length; the byte
+/// after it is a space. A host that it names goes to `host`.
 #[inline(always)]
-pub(super) fn parse<'a>(bytes: &'a [u8], method: Method<'_>) -> Result<(Target<'a>, Option<Host<'a>>, usize), Reject> {
-    if bytes.first() == Some(&b'/') && method != Method::Connect {
-        let (path, query, len) = path_and_query(bytes)?;
-        return Ok((Target { form: Form::Origin, path, query }, None, len));
+pub(super) fn parse<'a>(
+    bytes: &'a [u8],
+    method: Method<'_>,
+    target: &mut Target<'a>,
+    host: &mut Host<'a>,
+) -> Result<usize, Reject> {
+    // "/" alone is common enough.
+    if bytes.starts_with(b"/ ") && method != Method::Connect {
+        (target.form, target.path, target.query) = (Form::Origin, &bytes[..1], None);
+        return Ok(1);
     }
-    other_form(bytes, method)
+    if bytes.first() == Some(&b'/') && method != Method::Connect {
+        return path_and_query(bytes, target);
+    }
+    other_form(bytes, method, target, host)
 }
 
 #[cold]
-fn other_form<'a>(bytes: &'a [u8], method: Method<'_>) -> Result<(Target<'a>, Option<Host<'a>>, usize), Reject> {
+fn other_form<'a>(
+    bytes: &'a [u8],
+    method: Method<'_>,
+    target: &mut Target<'a>,
+    host: &mut Host<'a>,
+) -> Result<usize, Reject> {
     let len = bytes.iter().position(|b| *b <= b' ').unwrap_or(bytes.len());
     if bytes.get(len) != Some(&b' ') || len == 0 {
         return Err(Reject::RequestLine);
     }
-    let target = &bytes[..len];
+    let text = &bytes[..len];
     if method == Method::Connect {
         // RFC 9112, 3.2.3: authority-form is for CONNECT alone, CONNECT has no other, and the port is required.
-        let host = Host::parse(target)?;
+        *host = Host::parse(text)?;
         host.port.ok_or(Reject::HostSyntax)?;
-        return Ok((Target { form: Form::Authority, path: b"", query: None }, Some(host), len));
-    }
-    if target == b"*" {
+        *target = Target { form: Form::Authority, path: b"", query: None };
+    } else if text == b"*" {
         // RFC 9112, 3.2.4: asterisk-form is for OPTIONS alone.
-        return match method {
-            Method::Options => Ok((Target { form: Form::Asterisk, path: b"*", query: None }, None, len)),
-            _ => Err(Reject::TargetForm),
-        };
+        match method {
+            Method::Options => *target = ASTERISK,
+            // RFC 9113, 3.4: the preface of an HTTP/2 connection, whose one fault is its version.
+            Method::Other(b"PRI") => return Err(Reject::Version),
+            _ => return Err(Reject::TargetForm),
+        }
+    } else {
+        absolute_form(bytes, len, method, target, host)?;
     }
-    let authority = after_scheme(target).ok_or(Reject::TargetScheme)?;
-    let authority_len = authority.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(authority.len());
-    let (authority, rest) = authority.split_at(authority_len);
-    let host = Host::parse(authority)?;
-    let target = match rest.first() {
-        // RFC 9112, 3.2.4: OPTIONS for a URI with neither path nor query asks about the server.
-        None if method == Method::Options => Target { form: Form::Asterisk, path: b"*", query: None },
-        None => Target { form: Form::Absolute, path: b"/", query: None },
-        Some(_) => absolute_path(&bytes[len - rest.len()..])?,
-    };
-    Ok((target, Some(host), len))
+    Ok(len)
 }
 
-fn absolute_path(bytes: &[u8]) -> Result<Target<'_>, Reject> {
-    let (path, query, _) = path_and_query(bytes)?;
-    // RFC 9112, 3.2.1: an empty path is sent as "/".
-    let path = if path.is_empty() { b"/" } else { path };
-    Ok(Target { form: Form::Absolute, path, query })
+const ASTERISK: Target<'static> = Target { form: Form::Asterisk, path: b"*", query: None };
+
+fn absolute_form<'a>(
+    bytes: &'a [u8],
+    len: usize,
+    method: Method<'_>,
+    target: &mut Target<'a>,
+    host: &mut Host<'a>,
+) -> Result<(), Reject> {
+    let authority = after_scheme(&bytes[..len]).ok_or(Reject::TargetScheme)?;
+    let authority_len = authority.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(authority.len());
+    let (authority, rest) = authority.split_at(authority_len);
+    *host = Host::parse(authority)?;
+    if rest.is_empty() && method == Method::Options {
+        // RFC 9112, 3.2.4: OPTIONS for a URI with neither path nor query asks about the server.
+        *target = ASTERISK;
+        return Ok(());
+    }
+    path_and_query(&bytes[len - rest.len()..], target)?;
+    target.form = Form::Absolute;
+    if target.path.is_empty() {
+        // RFC 9112, 3.2.1: an empty path is sent as "/".
+        target.path = b"/";
+    }
+    Ok(())
 }
 
 fn after_scheme(target: &[u8]) -> Option<&[u8]> {
@@ -132,20 +159,23 @@ fn after_scheme(target: &[u8]) -> Option<&[u8]> {
     rest.strip_prefix(b"://").filter(|_| known)
 }
 
-/// `path [ "?" query ]` up to a space: path, query, and the length of both.
+/// `path [ "?" query ]` up to a space; gives the length of both.
 #[inline(always)]
-fn path_and_query(bytes: &[u8]) -> Result<(&[u8], Option<&[u8]>, usize), Reject> {
+fn path_and_query<'a>(bytes: &'a [u8], target: &mut Target<'a>) -> Result<usize, Reject> {
     let path_len = run(bytes, PATH)?;
-    match bytes.get(path_len) {
-        Some(b' ') => Ok((&bytes[..path_len], None, path_len)),
-        Some(b'?') => {
-            let len = path_len + 1 + run(&bytes[path_len + 1..], QUERY)?;
-            match bytes.get(len) {
-                Some(b' ') => Ok((&bytes[..path_len], Some(&bytes[path_len + 1..len]), len)),
+    let (path, rest) = bytes.split_at(path_len);
+    (target.form, target.path, target.query) = (Form::Origin, path, None);
+    match rest {
+        [b' ', ..] => Ok(path_len),
+        [b'?', rest @ ..] => {
+            let query_len = run(rest, QUERY)?;
+            target.query = Some(&rest[..query_len]);
+            match rest.get(query_len) {
+                Some(b' ') => Ok(path_len + 1 + query_len),
                 other => Err(bad_byte(other)),
             }
         }
-        other => Err(bad_byte(other)),
+        rest => Err(bad_byte(rest.first())),
     }
 }
 
@@ -202,13 +232,17 @@ mod tests {
 
     #[test]
     fn forms() {
-        let ok = |method, line: &'static str| parse(line.as_bytes(), method).unwrap();
+        let ok = |method, line: &'static str| {
+            let (mut target, mut host) = (ASTERISK, Host::default());
+            let len = parse(line.as_bytes(), method, &mut target, &mut host).unwrap();
+            (target, host, len)
+        };
         let (target, host, len) = ok(Method::Get, "/a/%7Eb?c=[d]|? HTTP");
         assert_eq!((target.form, target.path, target.query), (Form::Origin, &b"/a/%7Eb"[..], Some(&b"c=[d]|?"[..])));
-        assert_eq!((host, len), (None, 15));
+        assert_eq!((host, len), (Host::default(), 15));
         let (target, host, _) = ok(Method::Get, "HTTP://h:1?q ");
         assert_eq!((target.form, target.path, target.query), (Form::Absolute, &b"/"[..], Some(&b"q"[..])));
-        assert_eq!(host.unwrap().port, Some(1));
+        assert_eq!(host.port, Some(1));
         assert_eq!(ok(Method::Get, "https://h ").0.path, b"/");
         assert_eq!(ok(Method::Options, "http://h ").0.form, Form::Asterisk);
         assert_eq!(ok(Method::Options, "http://h/ ").0.form, Form::Absolute);
@@ -239,7 +273,8 @@ mod tests {
             (Method::Get, " / ", Reject::RequestLine),
         ];
         for (method, line, reject) in table {
-            assert_eq!(parse(line.as_bytes(), method).unwrap_err(), reject, "{line}");
+            let (mut target, mut host) = (ASTERISK, Host::default());
+            assert_eq!(parse(line.as_bytes(), method, &mut target, &mut host), Err(reject), "{line}");
         }
     }
 }

@@ -13,16 +13,17 @@ impl Sum {
     /// The sum of `bytes`; an odd last byte counts as if a zero byte followed it.
     #[inline]
     pub fn of(bytes: &[u8]) -> Sum {
-        let (blocks, tail) = bytes.as_chunks::<16>();
+        // The upper half collects the carries: an add and an add-with-carry for every eight bytes.
         let mut sum = 0u128;
-        let mut carries = 0u64;
+        let (blocks, tail) = bytes.as_chunks::<32>();
         for block in blocks {
-            let carry;
-            (sum, carry) = sum.overflowing_add(u128::from_ne_bytes(*block));
-            carries += u64::from(carry);
+            let (words, _) = block.as_chunks::<8>();
+            sum += words.iter().map(|w| u128::from(u64::from_ne_bytes(*w))).sum::<u128>();
         }
-        let wide = end_around(sum as u64, (sum >> 64) as u64);
-        Sum(end_around(wide, carries)).plus(Sum(of_tail(tail)))
+        let (words, tail) = tail.as_chunks::<8>();
+        sum += words.iter().map(|w| u128::from(u64::from_ne_bytes(*w))).sum::<u128>();
+        sum += u128::from(of_tail(tail));
+        Sum(end_around(sum as u64, (sum >> 64) as u64))
     }
 
     /// The sum of the IPv4 pseudo-header (RFC 9293, 3.1): `len` is the length in bytes of what follows the IP header.
@@ -91,27 +92,22 @@ fn word(value: u16) -> u64 {
     u64::from(u16::from_ne_bytes(value.to_be_bytes()))
 }
 
-/// The sum of fewer than 16 bytes.
+/// The sum of fewer than 8 bytes.
 #[inline]
 fn of_tail(mut tail: &[u8]) -> u64 {
     let mut sum = 0;
-    if let Some((eight, rest)) = tail.split_first_chunk::<8>() {
-        sum = u64::from_ne_bytes(*eight);
-        tail = rest;
-    }
-    let mut small = 0u64;
     if let Some((four, rest)) = tail.split_first_chunk::<4>() {
-        small += u64::from(u32::from_ne_bytes(*four));
+        sum += u64::from(u32::from_ne_bytes(*four));
         tail = rest;
     }
     if let Some((two, rest)) = tail.split_first_chunk::<2>() {
-        small += u64::from(u16::from_ne_bytes(*two));
+        sum += u64::from(u16::from_ne_bytes(*two));
         tail = rest;
     }
     if let [last] = tail {
-        small += u64::from(u16::from_ne_bytes([*last, 0]));
+        sum += u64::from(u16::from_ne_bytes([*last, 0]));
     }
-    end_around(sum, small)
+    sum
 }
 
 #[cfg(test)]

@@ -3,11 +3,8 @@
 //! Owns the turning of a request into its reply inside one frame. Refuses error messages: none is sent, and what is
 //! received is dropped and counted by `link`. Neighbour discovery is `link::nd`.
 
-use crate::limits::CONTROL_ANSWERS_PER_S;
 use crate::net::checksum::{Sum, replaced};
 use crate::net::ip::{self, PROTOCOL_ICMP, PROTOCOL_ICMPV6, Packet};
-use crate::time::Instant;
-use core::time::Duration;
 
 const ECHO_REPLY_V4: u8 = 0;
 const ECHO_REQUEST_V4: u8 = 8;
@@ -15,27 +12,6 @@ const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
 /// IPDEFTTL (RFC 1340) and the current hop limit most hosts use.
 const TTL: u8 = 64;
-
-/// A token bucket over virtual time: `CONTROL_ANSWERS_PER_S` answers a second, as many at once after a quiet second.
-#[derive(Copy, Clone, Debug, Default)]
-pub struct AnswerLimit {
-    /// When the bucket is full again: one interval later for every answer taken.
-    full_at: Instant,
-}
-
-impl AnswerLimit {
-    const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / CONTROL_ANSWERS_PER_S as u64);
-
-    /// Takes one answer out of the bucket; false when it is empty.
-    pub fn take(&mut self, now: Instant) -> bool {
-        let full_at = self.full_at.max(now) + Self::INTERVAL;
-        let granted = full_at.since(now) <= Duration::from_secs(1);
-        if granted {
-            self.full_at = full_at;
-        }
-        granted
-    }
-}
 
 /// Whether an ICMP or ICMPv6 message (`bytes[l4..end]`) is at least a header long and has the right checksum.
 pub(crate) fn is_intact(bytes: &[u8], packet: &Packet) -> bool {
@@ -107,24 +83,4 @@ fn v6_header(header: &mut [u8], len: usize) {
     header[6..8].copy_from_slice(&[PROTOCOL_ICMPV6, TTL]);
     let (source, destination) = header[8..40].split_at_mut(16);
     source.swap_with_slice(destination);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_limited_to_the_rate_with_one_second_of_burst() {
-        let mut limit = AnswerLimit::default();
-        let mut granted = |from_ms, to_ms| {
-            (from_ms..to_ms).map(|ms| (0..10).filter(|_| limit.take(Instant::from_millis(ms))).count()).sum::<usize>()
-        };
-        let rate = CONTROL_ANSWERS_PER_S as usize;
-        assert!((2 * rate - 1..=2 * rate + 1).contains(&granted(5_000, 6_000)), "a full bucket and a second's refill");
-        assert!((rate - 1..=rate + 1).contains(&granted(6_000, 7_000)), "then the rate");
-        assert!(
-            (2 * rate - 1..=2 * rate + 1).contains(&granted(60_000, 61_000)),
-            "never more than one second saved up"
-        );
-    }
 }

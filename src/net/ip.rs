@@ -144,22 +144,19 @@ impl Host {
 
     #[inline]
     fn try_classify(&self, bytes: &[u8], rx: RxMeta) -> Result<Class, Counter> {
-        // Offsets are 16 bits; no frame is longer, and a packet that claims to be does not fit its frame.
-        let bytes = &bytes[..bytes.len().min(usize::from(u16::MAX))];
         let ethernet = self.ethernet(bytes, rx)?;
-        let packet = match ethernet.ethertype {
-            ETHERTYPE_IPV4 => self.ipv4(bytes, ethernet, rx)?,
-            ETHERTYPE_IPV6 => self.ipv6(bytes, ethernet)?,
-            ETHERTYPE_ARP => return Ok(Class::Control),
-            _ => return Err(Counter::DropEtherType),
+        let packet = if ethernet.ethertype == ETHERTYPE_IPV4 {
+            self.ipv4(bytes, ethernet, rx)?
+        } else if ethernet.ethertype == ETHERTYPE_IPV6 {
+            self.ipv6(bytes, ethernet)?
+        } else {
+            return not_ip(ethernet.ethertype);
         };
-        match (packet.protocol, packet.ipv6) {
-            // RFC 9293, 3.9.2.3 (MUST-57) and RFC 1122, 3.3.6: nothing sent to a group, at either layer, is for TCP.
-            (PROTOCOL_TCP, _) if packet.group => Err(Counter::DropNotForUs),
-            (PROTOCOL_TCP, _) => tcp(bytes, packet, rx).map(Class::Tcp),
-            (PROTOCOL_ICMP, false) | (PROTOCOL_ICMPV6, true) => Ok(Class::Control),
-            _ => Err(Counter::DropProtocol),
+        if packet.protocol == PROTOCOL_TCP {
+            return tcp(bytes, packet, rx).map(Class::Tcp);
         }
+        let icmp = if packet.ipv6 { PROTOCOL_ICMPV6 } else { PROTOCOL_ICMP };
+        if packet.protocol == icmp { Ok(Class::Control) } else { Err(Counter::DropProtocol) }
     }
 
     #[inline]
@@ -176,7 +173,7 @@ impl Host {
             (ethertype, l3, tag) = (be16(tagged, 2), 18, Some(be16(tagged, 0)));
         }
         // A tag with identifier 0 carries a priority only and means untagged (IEEE 802.1Q, 9.6).
-        if tag.unwrap_or(0) & 0x0fff != self.vlan || ethertype == ETHERTYPE_VLAN {
+        if tag.unwrap_or(0) & 0x0fff != self.vlan {
             return Err(Counter::DropVlan);
         }
         Ok(Ethernet { ethertype, l3, group })
@@ -195,16 +192,19 @@ impl Host {
     pub(crate) fn ipv4(&self, bytes: &[u8], ethernet: Ethernet, rx: RxMeta) -> Result<Packet, Counter> {
         let l3 = ethernet.l3;
         let header: &[u8; 20] = chunk(bytes, l3).ok_or(Counter::DropRunt)?;
-        let header_len = usize::from(header[0] & 0x0f) * 4;
+        let header_len = match header[0] {
+            0x45 => 20,
+            first @ 0x46..=0x4f => usize::from(first & 0x0f) * 4,
+            _ => return Err(Counter::DropIpHeader),
+        };
         let total = usize::from(be16(header, 2));
-        if header[0] >> 4 != 4 || header_len < 20 || total < header_len || l3 + total > bytes.len() {
+        if total < header_len || l3 + total > bytes.len() {
             return Err(Counter::DropIpHeader);
         }
         let valid = match rx.ip_checksum {
             Checksum::Good => true,
             Checksum::Bad => false,
-            Checksum::Unknown if header_len == 20 => Sum::of(header).is_valid(),
-            Checksum::Unknown => Sum::of(&bytes[l3..l3 + header_len]).is_valid(),
+            Checksum::Unknown => ipv4_header_sum(&bytes[l3..l3 + header_len]).is_valid(),
         };
         if !valid {
             return Err(Counter::DropIpChecksum);
@@ -214,7 +214,7 @@ impl Host {
             return Err(Counter::DropNotForUs);
         }
         // RFC 1122, 3.2.1.3: a source that is no host address, or our own, is silently discarded.
-        if matches!(source, [0 | 127 | 224..=239, ..] | [255, 255, 255, 255]) || self.v4.contains(&source) {
+        if matches!(source[0], 0 | 127 | 224..=239 | 255) || self.v4.contains(&source) {
             return Err(Counter::DropIpHeader);
         }
         if be16(header, 6) & 0x3fff != 0 {
@@ -238,11 +238,12 @@ impl Host {
         }
         let [source, destination]: [[u8; 16]; 2] = [*at(header, 8), *at(header, 24)];
         let multicast = destination[0] == 0xff;
-        if !self.v6.contains(&destination) && !(multicast && self.joined(&destination)) {
+        let for_us = self.v6.contains(&destination) || (multicast && self.joined(&destination));
+        if !for_us {
             return Err(Counter::DropNotForUs);
         }
-        let plausible = is_v6_host(&source) || is_v6_unspecified(&source);
-        if !plausible || self.v6.contains(&source) {
+        let unspecified = is_v6_unspecified(&source);
+        if !(is_v6_host(&source) || unspecified) || self.v6.contains(&source) {
             return Err(Counter::DropIpHeader);
         }
         let (mut protocol, mut l4) = (header[6], l3 + 40);
@@ -250,7 +251,7 @@ impl Host {
             (protocol, l4) = extension::walk(&bytes[..end], l4, protocol)?;
         }
         // RFC 4291, 2.5.2: only a solicitation for an address not yet assigned has the unspecified source.
-        if protocol != PROTOCOL_ICMPV6 && is_v6_unspecified(&source) {
+        if unspecified && protocol != PROTOCOL_ICMPV6 {
             return Err(Counter::DropIpHeader);
         }
         Ok(Packet { l3, l4, end, protocol, ipv6: true, group: ethernet.group || multicast })
@@ -260,6 +261,16 @@ impl Host {
     #[cold]
     fn joined(&self, group: &[u8; 16]) -> bool {
         *group == ALL_NODES || self.v6.iter().any(|a| *group == solicited_node(a))
+    }
+}
+
+#[cold]
+fn not_ip(ethertype: u16) -> Result<Class, Counter> {
+    match ethertype {
+        ETHERTYPE_ARP => Ok(Class::Control),
+        // A second tag.
+        ETHERTYPE_VLAN => Err(Counter::DropVlan),
+        _ => Err(Counter::DropEtherType),
     }
 }
 
@@ -321,9 +332,14 @@ const INVALID_FLAGS: u64 = {
 
 #[inline]
 fn tcp(bytes: &[u8], packet: Packet, rx: RxMeta) -> Result<Segment, Counter> {
-    let Packet { l3, l4, end, ipv6, .. } = packet;
-    let segment = &bytes[l4..end];
+    let Packet { l3, l4, end, ipv6, group, .. } = packet;
+    let (ip, segment) = (&bytes[l3..l4], &bytes[l4..end]);
     let header: &[u8; 20] = segment.first_chunk().ok_or(Counter::DropTcpHeader)?;
+    // RFC 9293, 3.9.2.3 (MUST-57) and RFC 1122, 3.3.6: nothing sent to a group, at either layer, is for TCP.
+    if group {
+        return Err(Counter::DropNotForUs);
+    }
+    let end = u16::try_from(end).map_err(|_too_long| Counter::DropChain)?;
     let header_len = usize::from(header[12] >> 4) * 4;
     let flags = header[13] & 0x3f;
     let (remote_port, local_port) = (be16(header, 0), be16(header, 2));
@@ -331,7 +347,6 @@ fn tcp(bytes: &[u8], packet: Packet, rx: RxMeta) -> Result<Segment, Counter> {
     if header_len < 20 || header_len > segment.len() || ports_or_flags_invalid {
         return Err(Counter::DropTcpHeader);
     }
-    let ip = &bytes[l3..l4];
     let key = if ipv6 {
         let [source, destination] = v6_addresses(ip).ok_or(Counter::DropIpHeader)?;
         FlowKey::v6(source, destination, remote_port, local_port)
@@ -353,7 +368,7 @@ fn tcp(bytes: &[u8], packet: Packet, rx: RxMeta) -> Result<Segment, Counter> {
         ack: be32(header, 8),
         l3: l3 as u16,
         l4: l4 as u16,
-        end: end as u16,
+        end,
         payload_len: (segment.len() - header_len) as u16,
         window: be16(header, 14),
         flags,
@@ -378,7 +393,7 @@ pub fn finish(bytes: &mut [u8], l2_len: usize, caps: &Caps) -> TxMeta {
         header[10..12].fill(0);
         meta.ip_checksum = caps.tx_ip_checksum;
         if !meta.ip_checksum {
-            let checksum = Sum::of(header).checksum();
+            let checksum = ipv4_header_sum(header).checksum();
             header[10..12].copy_from_slice(&checksum);
         }
     }
@@ -409,6 +424,15 @@ pub fn linearize(frame: &impl Frame, out: &mut [u8; CHAIN_MAX]) -> Option<usize>
         None => false,
     };
     (append(frame.bytes()) && frame.gather(&mut append)).then_some(len)
+}
+
+/// The sum of an IPv4 header with its options; a loop only with options.
+#[inline]
+fn ipv4_header_sum(header: &[u8]) -> Sum {
+    match <&[u8; 20]>::try_from(header) {
+        Ok(plain) => Sum::of(plain),
+        Err(_) => Sum::of(header),
+    }
 }
 
 /// The pseudo-header's sum for TCP behind an IP header with its options.

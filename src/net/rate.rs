@@ -1,71 +1,48 @@
-//! A token bucket on the time it is given.
+//! How often we answer what needs no connection: RSTs, echo replies, ARP and ND.
+//!
+//! Owns the limit that keeps us from being used as an amplifier. Refuses to read a clock.
 
+use crate::limits::CONTROL_ANSWERS_PER_S;
 use crate::time::Instant;
+use core::time::Duration;
 
-/// At most `rate` takes per second, and as many at once.
-#[derive(Clone, Debug)]
-pub struct TokenBucket {
-    rate: u32,
-    tokens: u32,
-    /// When the last whole token was added.
-    filled: Instant,
+/// A token bucket over virtual time: `CONTROL_ANSWERS_PER_S` answers a second, as many at once after a quiet second.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct AnswerLimit {
+    /// When the bucket is full again: one interval later for every answer taken.
+    full_at: Instant,
 }
 
-impl TokenBucket {
-    /// A full bucket.
-    pub fn new(rate: u32, now: Instant) -> TokenBucket {
-        TokenBucket { rate: rate.max(1), tokens: rate.max(1), filled: now }
-    }
+impl AnswerLimit {
+    const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / CONTROL_ANSWERS_PER_S as u64);
 
-    /// Takes a token; false when there is none.
+    /// Takes one answer out of the bucket; false when it is empty.
     pub fn take(&mut self, now: Instant) -> bool {
-        self.refill(now);
-        match self.tokens.checked_sub(1) {
-            Some(left) => {
-                self.tokens = left;
-                true
-            }
-            None => false,
+        let full_at = self.full_at.max(now) + Self::INTERVAL;
+        let granted = full_at.since(now) <= Duration::from_secs(1);
+        if granted {
+            self.full_at = full_at;
         }
-    }
-
-    fn refill(&mut self, now: Instant) {
-        let interval_ns = 1_000_000_000 / u64::from(self.rate);
-        let elapsed_ns = now.nanos().saturating_sub(self.filled.nanos());
-        let earned = elapsed_ns / interval_ns;
-        if earned == 0 {
-            return;
-        }
-        let full = u64::from(self.rate - self.tokens) <= earned;
-        self.tokens = if full { self.rate } else { self.tokens + earned as u32 };
-        let filled_ns = if full { now.nanos() } else { self.filled.nanos() + earned * interval_ns };
-        self.filled = Instant::from_nanos(filled_ns);
+        granted
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
 
     #[test]
-    fn a_burst_of_the_rate_then_the_rate() {
-        let mut now = Instant::from_millis(7);
-        let mut bucket = TokenBucket::new(10, now);
-        assert_eq!((0..20).filter(|_| bucket.take(now)).count(), 10);
-        now = now + Duration::from_millis(99);
-        assert!(!bucket.take(now));
-        now = now + Duration::from_millis(1);
-        assert!(bucket.take(now) && !bucket.take(now));
-        now = now + Duration::from_secs(3600);
-        assert_eq!((0..20).filter(|_| bucket.take(now)).count(), 10);
-    }
-
-    #[test]
-    fn time_that_stands_or_goes_back_earns_nothing() {
-        let now = Instant::from_millis(50);
-        let mut bucket = TokenBucket::new(1, now);
-        assert!(bucket.take(now));
-        assert!(!bucket.take(now) && !bucket.take(Instant::ZERO));
+    fn answers_are_limited_to_the_rate_with_one_second_of_burst() {
+        let mut limit = AnswerLimit::default();
+        let mut granted = |from_ms, to_ms| {
+            (from_ms..to_ms).map(|ms| (0..10).filter(|_| limit.take(Instant::from_millis(ms))).count()).sum::<usize>()
+        };
+        let rate = CONTROL_ANSWERS_PER_S as usize;
+        assert!((2 * rate - 1..=2 * rate + 1).contains(&granted(5_000, 6_000)), "a full bucket and a second's refill");
+        assert!((rate - 1..=rate + 1).contains(&granted(6_000, 7_000)), "then the rate");
+        assert!(
+            (2 * rate - 1..=2 * rate + 1).contains(&granted(60_000, 61_000)),
+            "never more than one second saved up"
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! leave as frames through [`Wire`]. smoltcp runs on `Medium::Ip` with any_ip and ignored checksums: `link` has filtered
 //! addresses and verified sums before, and `ip::finish` computes them after.
 
-use crate::limits::SEGMENTS_PER_TURN;
+use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
 use crate::mem::{Block, Borrower, Lent};
 use crate::net::ip;
 use crate::net::key::FlowKey;
@@ -61,10 +61,47 @@ pub struct Sent {
     pub segments: usize,
     /// Payload bytes of the last segment.
     pub payload: usize,
-    /// The sequence number after the last segment: SND.NXT unless it was a retransmission.
-    pub seq_end: u32,
-    /// The acknowledgment number of the last segment: RCV.NXT.
-    pub ack: u32,
+    /// The last segment's header, as far as [`Last`] needs it.
+    pub last: Last,
+}
+
+/// Sequence numbers of the last segment a connection sent, read when TIME-WAIT needs them.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Last {
+    /// Sequence and acknowledgment number as on the wire.
+    numbers: [u8; 8],
+    payload: u16,
+    flags: u8,
+}
+
+impl Last {
+    /// The sequence number after the segment: SND.NXT, unless it was a retransmission.
+    pub fn seq_end(&self) -> u32 {
+        let [a, b, c, d, ..] = self.numbers;
+        let syn_fin = u32::from(self.flags & 1) + u32::from(self.flags >> 1 & 1);
+        u32::from_be_bytes([a, b, c, d]).wrapping_add(u32::from(self.payload)).wrapping_add(syn_fin)
+    }
+
+    /// Whether it was an RST.
+    pub fn is_reset(&self) -> bool {
+        self.flags & 4 != 0
+    }
+
+    /// This segment as the last one sent after `former`, with the later of both sequence numbers: a retransmission does
+    /// not take SND.NXT back, and an RST says nothing about it.
+    pub fn after(self, former: Last) -> Last {
+        if self.is_reset() || self.seq_end().wrapping_sub(former.seq_end()).cast_signed() >= 0 {
+            return if self.is_reset() { former } else { self };
+        }
+        let ([a, b, c, d, ..], [.., e, f, g, h]) = (former.numbers, self.numbers);
+        Last { numbers: [a, b, c, d, e, f, g, h], ..former }
+    }
+
+    /// The acknowledgment number: RCV.NXT.
+    pub fn ack(&self) -> u32 {
+        let [.., a, b, c, d] = self.numbers;
+        u32::from_be_bytes([a, b, c, d])
+    }
 }
 
 impl<'a, P: Port> Wire<'a, P> {
@@ -124,22 +161,23 @@ impl<'a, P: Port> Wire<'a, P> {
             let mut packet = TcpPacket::new_unchecked(&mut bytes[ip.header_len()..]);
             tcp.emit(&mut packet, &local, &remote, &sums);
         };
-        self.emit(ip.buffer_len(), fill, &mut [0; 128]);
+        self.emit(ip.buffer_len(), fill);
     }
 
     /// Sends an IP packet of `len` bytes that `fill` writes. Without room it is dropped and counted: only answers that
     /// smoltcp makes on receipt (ACKs, RSTs) get here unasked, never a segment it counts as sent.
-    fn emit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R, scratch: &mut [u8]) -> R {
+    #[inline]
+    fn emit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         if !self.ready() {
             let reason = if self.room == 0 { Counter::DropBacklog } else { Counter::DropFrameAlloc };
             self.counters.inc(reason);
-            return fill(&mut scratch[..len]);
+            return discard(len, fill);
         }
-        let Some(mut frame) = self.spare.take() else { return fill(&mut scratch[..len]) };
+        let Some(mut frame) = self.spare.take() else { return discard(len, fill) };
         frame.set_len(self.l2_len + len);
         let bytes = frame.bytes_mut();
         let result = fill(&mut bytes[self.l2_len..]);
-        self.note(len, &frame.bytes()[self.l2_len..]);
+        self.note(&frame.bytes()[self.l2_len..]);
         let meta = ip::finish(frame.bytes_mut(), self.l2_len, self.caps);
         frame.set_tx(meta);
         self.room -= 1;
@@ -155,19 +193,23 @@ impl<'a, P: Port> Wire<'a, P> {
     }
 
     /// Records what a segment of ours says.
-    fn note(&mut self, len: usize, packet: &[u8]) {
+    #[inline]
+    fn note(&mut self, packet: &[u8]) {
         let ip_len = if packet[0] >> 4 == 4 { 20 } else { 40 };
-        let tcp = &packet[ip_len..];
-        let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-        let payload = len - ip_len - usize::from(tcp[12] >> 4) * 4;
-        let syn_fin = u32::from(tcp[13] & 1) + u32::from(tcp[13] >> 1 & 1);
-        self.sent = Sent {
-            segments: self.sent.segments + 1,
-            payload,
-            seq_end: seq.wrapping_add(payload as u32).wrapping_add(syn_fin),
-            ack: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
-        };
+        let Some(tcp) = packet[ip_len..].first_chunk::<20>() else { return };
+        let payload = packet.len() - ip_len - usize::from(tcp[12] >> 4) * 4;
+        let [_, _, _, _, numbers @ .., _, flags, _, _, _, _, _, _] = *tcp;
+        self.sent.segments += 1;
+        self.sent.payload = payload;
+        self.sent.last = Last { numbers, payload: payload as u16, flags };
     }
+}
+
+/// Lets smoltcp write a packet that nobody will see.
+#[cold]
+fn discard<R>(len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    let mut scratch = [0; CHAIN_MAX];
+    fill(&mut scratch[..len.min(CHAIN_MAX)])
 }
 
 /// smoltcp's token for one packet in.
@@ -186,9 +228,7 @@ impl RxToken for PacketIn<'_> {
 impl<P: Port> TxToken for PacketOut<'_, '_, P> {
     #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        // An unasked answer has no payload, so this holds it when there is no frame.
-        let mut scratch = [0; 128];
-        self.0.emit(len, f, &mut scratch)
+        self.0.emit(len, f)
     }
 }
 
@@ -364,6 +404,11 @@ impl Tcb {
     #[inline]
     pub fn state(&mut self) -> State {
         self.socket(|s| s.state())
+    }
+
+    /// Whether an RST ended the connection, or took the handshake back to its start.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.state(), State::Closed | State::Listen)
     }
 
     /// Whether the peer sent its FIN.

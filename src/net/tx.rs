@@ -12,11 +12,13 @@ use std::collections::VecDeque;
 pub struct TxQueue<F> {
     head: Burst<F>,
     rest: VecDeque<F>,
+    /// Bytes pushed and not yet counted.
+    bytes: u64,
 }
 
 impl<F: Frame> Default for TxQueue<F> {
     fn default() -> Self {
-        TxQueue { head: Burst::new(), rest: VecDeque::with_capacity(TX_BACKLOG_MAX) }
+        TxQueue { head: Burst::new(), rest: VecDeque::with_capacity(TX_BACKLOG_MAX), bytes: 0 }
     }
 }
 
@@ -41,12 +43,14 @@ impl<F: Frame> TxQueue<F> {
     #[inline]
     pub fn push(&mut self, frame: F) -> Result<(), F> {
         if self.rest.is_empty() && self.head.len() < BURST_MAX {
+            self.bytes += frame.bytes().len() as u64;
             self.head.push(frame);
             return Ok(());
         }
         if self.rest.len() == TX_BACKLOG_MAX {
             return Err(frame);
         }
+        self.bytes += frame.bytes().len() as u64;
         self.rest.push_back(frame);
         Ok(())
     }
@@ -54,12 +58,10 @@ impl<F: Frame> TxQueue<F> {
     /// Hands frames to the port until it takes no more or none is left; returns how many it took.
     pub fn flush<P: Port<Frame = F>>(&mut self, port: &mut P, counters: &Counters) -> usize {
         let mut sent = 0;
+        counters.add(Counter::TxBytes, core::mem::take(&mut self.bytes));
         while !self.head.is_empty() {
-            let bytes: usize = self.head.iter().map(|f| f.bytes().len()).sum();
             let taken = port.transmit(&mut self.head);
-            let left: usize = self.head.iter().map(|f| f.bytes().len()).sum();
             counters.add(Counter::TxFrames, taken as u64);
-            counters.add(Counter::TxBytes, (bytes - left) as u64);
             sent += taken;
             let full = !self.head.is_empty();
             while self.head.len() < BURST_MAX {
@@ -71,5 +73,63 @@ impl<F: Frame> TxQueue<F> {
             }
         }
         sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Caps;
+    use crate::sim::port::{FramePool, SimFrame, SimPort};
+
+    /// A full queue of frames that hold their number.
+    fn filled(pool: &FramePool) -> (TxQueue<SimFrame>, u32) {
+        let mut queue = TxQueue::default();
+        for number in 0u32.. {
+            let frame = pool.frame(&number.to_be_bytes()).unwrap();
+            if let Err(refused) = queue.push(frame) {
+                assert_eq!(refused.bytes(), number.to_be_bytes());
+                return (queue, number);
+            }
+        }
+        unreachable!("the queue has a limit");
+    }
+
+    #[test]
+    fn frames_leave_in_order_however_many_turns_it_takes() {
+        let pool = FramePool::new(2 * TX_BACKLOG_MAX);
+        let counters = Counters::default();
+        let mut port = SimPort::new(Caps::default(), pool.clone());
+        let (mut queue, held) = filled(&pool);
+        assert_eq!((queue.len(), queue.room()), (TX_BACKLOG_MAX + BURST_MAX, 0));
+        let mut sent = 0u32;
+        for limit in [0, 1, 63, 64, 65, 200].into_iter().cycle() {
+            port.tx_limit = limit;
+            let taken = queue.flush(&mut port, &counters) as u32;
+            let numbers: Vec<u8> = port.tx.drain(..).flat_map(|frame| frame.bytes().to_vec()).collect();
+            let expected: Vec<u8> = (sent..sent + taken).flat_map(u32::to_be_bytes).collect();
+            assert_eq!(numbers, expected);
+            sent += taken;
+            if queue.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(sent, held);
+        assert_eq!(counters.read(Counter::TxFrames), u64::from(held));
+        assert_eq!(counters.read(Counter::TxBytes), 4 * u64::from(held));
+        assert_eq!(pool.live(), 0);
+    }
+
+    #[test]
+    fn a_stalled_port_keeps_what_it_did_not_take() {
+        let pool = FramePool::new(2 * TX_BACKLOG_MAX);
+        let counters = Counters::default();
+        let mut port = SimPort::new(Caps::default(), pool.clone());
+        let (mut queue, held) = filled(&pool);
+        port.tx_limit = 10;
+        assert_eq!(queue.flush(&mut port, &counters), 10);
+        assert_eq!(queue.flush(&mut port, &counters), 0);
+        assert_eq!((queue.len(), queue.room()), (held as usize - 10, 10), "taken frames make room");
+        assert!(queue.push(pool.frame(b"late").unwrap()).is_ok());
     }
 }

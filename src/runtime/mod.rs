@@ -1,4 +1,21 @@
 //! Lcores and ports: the only place where `dpdk` meets `worker`.
+//!
+//! Owns the order of starting and stopping, the worker loop, signals, and what is printed about them. Refuses to know
+//! protocols.
+
+#[cfg(feature = "dpdk")]
+mod claim;
+#[cfg(feature = "dpdk")]
+mod launch;
+#[cfg(feature = "dpdk")]
+mod parts;
+pub mod plan;
+pub mod report;
+pub mod shutdown;
+#[cfg(feature = "dpdk")]
+mod supervise;
+#[cfg(feature = "dpdk")]
+mod turn_loop;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -13,6 +30,19 @@ pub struct RunOptions {
 }
 
 /// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// `Exit::Environment` when EAL, the device or memory cannot be had, `Exit::Runtime` when a worker panicked.
+#[cfg(feature = "dpdk")]
+pub fn run(options: RunOptions) -> Result<(), Failure> {
+    launch::run(options)
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// Always: this build has no DPDK.
+#[cfg(not(feature = "dpdk"))]
 pub fn run(_options: RunOptions) -> Result<(), Failure> {
     Err(Failure::new(crate::failure::Exit::Environment, "this build has no DPDK support")
         .fix("build with: cargo build --release --features dpdk"))

@@ -9,7 +9,7 @@ use super::memo::Known;
 use super::shared::Shared;
 use crate::http::Reject;
 use crate::http::body::{Decoder, Framing};
-use crate::http::head::{self, Method, Scan};
+use crate::http::head::{self, Method, RequestHead, Scan};
 use crate::http::response::{self, Connection, ERROR_MAX};
 use crate::mem::Block;
 use crate::net::stack::{Conn, Event};
@@ -26,6 +26,12 @@ pub struct H1Server {
     begun: bool,
     /// The client waits for 100 Continue.
     interim_due: bool,
+    /// While content is read or an answer waits for room: the deadline is set, and moves with progress only.
+    timed: bool,
+    /// Room in the transmit ring when it last did not suffice, in bytes.
+    room: usize,
+    /// Bytes of content written by then.
+    written: usize,
     requests: u64,
     answer: Answer,
 }
@@ -85,12 +91,15 @@ enum Step {
 impl H1Server {
     /// Serves the connection until it needs more input, room or time. Its work is bounded by what the two rings hold.
     pub fn serve<A: App>(&mut self, conn: &mut Conn<'_>, event: Event, cx: &mut Shared<A>) {
-        match event {
-            Event::Reset => return,
-            Event::Deadline => self.on_deadline(conn, cx),
-            Event::Ready => {}
+        if event == Event::Reset {
+            return;
         }
         while self.step(conn, cx) == Step::Next {}
+        // What arrived in the same turn counts: a deadline that was moved by it has not passed.
+        if event == Event::Deadline && conn.deadline() <= cx.now {
+            self.on_deadline(conn, cx);
+            while self.step(conn, cx) == Step::Next {}
+        }
     }
 
     #[inline]
@@ -141,11 +150,7 @@ impl H1Server {
                 self.answer_to(known, cx);
                 return (len, Some(State::Respond));
             }
-            match head::scan(bytes, &mut self.scan, &cx.limits) {
-                Ok(Some(at)) => (at.end, Some(self.begin(&bytes[at], cx))),
-                Ok(None) => (0, None),
-                Err(reject) => (0, Some(State::Refuse(reject))),
-            }
+            self.begin(bytes, cx)
         });
         match seen {
             Some(Some(state)) => {
@@ -167,17 +172,15 @@ impl H1Server {
         }
         let len = conn.peek(&mut cx.scratch);
         let scratch = core::mem::take(&mut cx.scratch);
-        let found = head::scan(&scratch[..len], &mut self.scan, &cx.limits);
-        let step = match found {
-            Ok(Some(at)) => {
-                self.state = self.begin(&scratch[at.clone()], cx);
-                conn.discard(at.end);
+        let step = match self.begin(&scratch[..len], cx) {
+            (used, Some(state)) => {
+                conn.discard(used);
+                self.state = state;
                 Step::Next
             }
-            Ok(None) if conn.peer_finished() => self.close(conn),
-            Ok(None) if len == conn.recv_capacity() => self.outgrow(conn, cx, &scratch[..len]),
-            Ok(None) => Step::Wait,
-            Err(reject) => self.reject(reject),
+            (_, None) if conn.peer_finished() => self.close(conn),
+            (_, None) if len == conn.recv_capacity() => self.outgrow(conn, cx, &scratch[..len]),
+            (_, None) => Step::Wait,
         };
         cx.scratch = scratch;
         step
@@ -196,19 +199,17 @@ impl H1Server {
         let Some(mut large) = self.large.take() else { return Step::Wait };
         let held = large.len;
         large.len += conn.peek(&mut large.block[held..]);
-        match head::scan(&large.block[..large.len], &mut self.scan, &cx.limits) {
-            Ok(Some(at)) => {
-                self.state = self.begin(&large.block[at.clone()], cx);
-                conn.discard(at.end - held);
+        match self.begin(&large.block[..large.len], cx) {
+            (used, Some(state)) => {
+                conn.discard(used.saturating_sub(held));
+                self.state = state;
                 Step::Next
             }
-            Ok(None) if large.len == held && conn.peer_closed() => self.close(conn),
-            Ok(None) => {
+            (_, None) => {
                 conn.discard(large.len - held);
                 self.large = Some(large);
-                Step::Wait
+                if conn.peer_closed() { self.close(conn) } else { Step::Wait }
             }
-            Err(reject) => self.reject(reject),
         }
     }
 
@@ -217,16 +218,19 @@ impl H1Server {
         Step::Next
     }
 
-    /// A whole head has arrived: parses it and asks the program.
-    fn begin<A: App>(&mut self, bytes: &[u8], cx: &mut Shared<A>) -> State {
-        let request = match head::parse(bytes, &mut cx.table, &cx.limits) {
-            Ok(request) => request,
-            Err(reject) => return State::Refuse(reject),
+    /// Reads the head that `bytes` starts with and asks the program. How many bytes are done with, and what comes next;
+    /// None when the head is not whole.
+    fn begin<A: App>(&mut self, bytes: &[u8], cx: &mut Shared<A>) -> (usize, Option<State>) {
+        let mut request = RequestHead::default();
+        let len = match head::read(bytes, &mut self.scan, &mut cx.table, &cx.limits, &mut request) {
+            Ok(Some(len)) => len,
+            Ok(None) => return (0, None),
+            Err(reject) => return (0, Some(State::Refuse(reject))),
         };
-        if let Err(reject) = request.body.check(cx.limits.body_size) {
-            return State::Refuse(reject);
-        }
         let (body, expect_continue) = (request.body, request.expect_continue);
+        if let Err(reject) = body.check(cx.limits.body_size) {
+            return (len, Some(State::Refuse(reject)));
+        }
         let known = Known {
             id: cx.app.answer(&request),
             version: request.version,
@@ -234,20 +238,23 @@ impl H1Server {
             head_only: request.method == Method::Head,
         };
         self.answer_to(known, cx);
+        if body == Framing::None && !expect_continue && bytes[0] != b'\r' {
+            cx.memo.remember(&bytes[..len], known);
+        }
+        (len, Some(self.content(body, expect_continue, cx)))
+    }
+
+    /// What follows the head: content, or the answer.
+    fn content<A: App>(&mut self, body: Framing, expect_continue: bool, cx: &Shared<A>) -> State {
         if body == Framing::None {
-            if !expect_continue {
-                cx.memo.remember(bytes, known);
-            }
             return State::Respond;
         }
-        if expect_continue {
-            if cx.app.response(known.id).status() >= 400 {
-                // RFC 9110, 10.1.1: a final status instead of 100; the content that may still come ends the connection.
-                self.answer.connection = Connection::Close;
-                return State::Respond;
-            }
-            self.interim_due = true;
+        if expect_continue && cx.app.response(self.answer.id).status() >= 400 {
+            // RFC 9110, 10.1.1: a final status instead of 100; the content that may still come ends the connection.
+            self.answer.connection = Connection::Close;
+            return State::Respond;
         }
+        self.interim_due = expect_continue;
         State::Content(Decoder::new(body, &cx.limits))
     }
 
@@ -277,7 +284,9 @@ impl H1Server {
             cx.counters.inc(Counter::Http1xx);
         }
         let State::Content(decoder) = &mut self.state else { return Step::Next };
-        conn.set_deadline(cx.now + cx.limits.body_timeout);
+        if !core::mem::replace(&mut self.timed, true) {
+            conn.set_deadline(cx.now + cx.limits.body_timeout);
+        }
         loop {
             let step = conn.recv(|bytes| match decoder.decode(bytes, &cx.limits) {
                 Ok(step) => (step.consumed, Ok((step.consumed, step.done))),
@@ -285,11 +294,12 @@ impl H1Server {
             });
             match step {
                 Some(Ok((_, true))) => {
+                    self.timed = false;
                     self.state = State::Respond;
                     return Step::Next;
                 }
                 Some(Ok((0, false))) => return Step::Wait,
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => conn.set_deadline(cx.now + cx.limits.body_timeout),
                 Some(Err(reject)) => return self.reject(reject),
                 None if conn.peer_closed() => return self.close(conn),
                 None => return Step::Wait,
@@ -306,8 +316,9 @@ impl H1Server {
             let whole = if answer.head_only { None } else { prepared.small(answer.connection) };
             let template = whole.unwrap_or_else(|| prepared.head(answer.connection));
             // It goes out in one piece, so that its Date is one second's.
-            if conn.send_room() < template.len() {
-                return wait_for_room(conn, cx);
+            let room = conn.send_room();
+            if room < template.len() {
+                return self.wait_for_room(conn, cx, room);
             }
             let in_place = conn.send_with(|out| template.write(&cx.date, out).map_or((0, false), |len| (len, true)));
             if in_place == Some(false) {
@@ -323,7 +334,7 @@ impl H1Server {
             let sent = conn.send(rest);
             answer.body_sent += sent;
             if sent < rest.len() {
-                return if sent > 0 { wait_for_room(conn, cx) } else { Step::Wait };
+                return self.wait_for_room(conn, cx, 0);
             }
         }
         self.answered(conn, cx)
@@ -335,6 +346,7 @@ impl H1Server {
             return self.close(conn);
         }
         conn.set_deadline(cx.now + cx.limits.idle_timeout);
+        (self.timed, self.room, self.written) = (false, 0, 0);
         self.state = State::Head;
         Step::Next
     }
@@ -343,8 +355,9 @@ impl H1Server {
     #[cold]
     fn refuse<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>, reject: Reject) -> Step {
         self.large = None;
-        if conn.send_room() < ERROR_MAX {
-            return wait_for_room(conn, cx);
+        let room = conn.send_room();
+        if room < ERROR_MAX {
+            return self.wait_for_room(conn, cx, room);
         }
         let mut bytes = [0; ERROR_MAX];
         let len = response::error_response(reject, &cx.date, &mut bytes).unwrap_or(0);
@@ -354,18 +367,25 @@ impl H1Server {
         self.close(conn)
     }
 
+    /// The client has to read first. `progress` tells whether it did since the last time: bytes written, or room that
+    /// grew.
+    #[cold]
+    fn wait_for_room<A>(&mut self, conn: &mut Conn<'_>, cx: &Shared<A>, progress: usize) -> Step {
+        let written = self.answer.body_sent;
+        let moved = progress > self.room || written > self.written;
+        if !core::mem::replace(&mut self.timed, true) || moved {
+            conn.set_deadline(cx.now + cx.limits.write_timeout);
+        }
+        (self.room, self.written) = (progress, written);
+        Step::Wait
+    }
+
     fn close(&mut self, conn: &mut Conn<'_>) -> Step {
         self.large = None;
         conn.close();
         self.state = State::Linger;
         Step::Next
     }
-}
-
-/// The client has to read, and for no longer than the limit without progress.
-fn wait_for_room<A>(conn: &mut Conn<'_>, cx: &Shared<A>) -> Step {
-    conn.set_deadline(cx.now + cx.limits.write_timeout);
-    Step::Wait
 }
 
 fn class(status: u16) -> Counter {

@@ -12,6 +12,7 @@ pub use app::{App, ResponseId};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::http::head::EMPTY_LINES_MAX;
 use crate::http::response::DateCache;
 use crate::limits::LARGE_HEADS;
 use crate::mem::Arena;
@@ -74,7 +75,7 @@ pub struct Worker<P: Port, A: App> {
 impl<P: Port, A: App> Worker<P, A> {
     /// Bytes of arena a worker with this configuration needs.
     pub fn arena_size(config: &Config) -> usize {
-        Stack::<P, H1Server>::arena_size(config) + Arena::pool_bytes(config.http.head_size, LARGE_HEADS)
+        Stack::<P, H1Server>::arena_size(config) + Arena::pool_bytes(large_head_len(config), LARGE_HEADS)
     }
 
     /// Bytes an established connection occupies, rings and its share of the tables included.
@@ -113,7 +114,7 @@ impl<P: Port, A: App> Worker<P, A> {
             table: Default::default(),
             memo: Default::default(),
             scratch: vec![0; config.tcp.rx_ring.max(config.tcp.tx_ring)].into(),
-            heads: arena.pool(config.http.head_size, LARGE_HEADS)?,
+            heads: arena.pool(large_head_len(&config), LARGE_HEADS)?,
             draining: false,
         };
         Ok(Worker { port, stack, shared, date: DateCache::default() })
@@ -163,4 +164,9 @@ impl<P: Port, A: App> Worker<P, A> {
     pub fn port(&self) -> &P {
         &self.port
     }
+}
+
+/// Bytes of a buffer for a large head: all that a full ring or the limit holds, and the empty lines before it.
+fn large_head_len(config: &Config) -> usize {
+    config.http.head_size.max(config.tcp.rx_ring) + 2 * EMPTY_LINES_MAX
 }

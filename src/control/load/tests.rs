@@ -1,3 +1,5 @@
+//! Loading: every key, every mistake with its place, limits at their edges.
+
 use super::schema::{self, Kind, Schema};
 use super::*;
 use crate::config::{Body, Cidr, HttpLimits, Hugepages, Listener, PathMatch, TcpConfig, WorkersConfig};

@@ -1,3 +1,5 @@
+//! Routing: precedence, methods, paths that can be read in two ways, and a naive oracle.
+
 use super::path::Refusal;
 use super::*;
 use crate::config::{Body, DirectResponse, HttpLimits, Listener, PortConfig, TcpConfig, WorkersConfig};

@@ -3,15 +3,15 @@
 //! Owns the rules that make framing unambiguous (RFC 9112, 6.3) and the Host field's (RFC 9112, 3.2). Refuses to guess: two
 //! statements about the length are one too many, even if they agree.
 
-use super::{Framing, Method, Version};
+use super::{Framing, RequestHead, Version};
 use crate::http::reject::Reject;
 use crate::http::syntax;
 use crate::http::target::Host;
 
 /// Gathered field by field.
 #[derive(Debug, Default)]
-pub(super) struct Facts<'a> {
-    host: Option<Host<'a>>,
+pub(super) struct Facts {
+    host_seen: bool,
     length: Option<u64>,
     coding: Coding,
     close: bool,
@@ -34,18 +34,20 @@ enum Coding {
     NotChunked,
 }
 
-impl<'a> Facts<'a> {
-    /// Whether any field that [`Facts::note`] knows has a name of this length.
+impl Facts {
+    /// Whether a name of this first letter and length may be one that [`Facts::note`] knows; most are not.
     #[inline(always)]
-    pub(super) fn lengths(name_len: usize) -> bool {
-        matches!(name_len, 4 | 6 | 10 | 14 | 17)
+    pub(super) fn may_know(first: u8, name_len: usize) -> bool {
+        /// By length: host, expect, connection, content-length, transfer-encoding.
+        const FIRST: [u8; 18] = *b"\0\0\0\0h\0e\0\0\0c\0\0\0c\0\0t";
+        FIRST.get(name_len).is_some_and(|letter| *letter == first | 0x20)
     }
 
     /// Takes note of one field. Not inlined: the loop over all fields is quicker without it.
     #[inline(never)]
-    pub(super) fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Reject> {
+    pub(super) fn note<'a>(&mut self, name: &[u8], value: &'a [u8], head: &mut RequestHead<'a>) -> Result<(), Reject> {
         match name.len() {
-            4 if syntax::fold_eq(name, b"host") => self.host(value),
+            4 if syntax::fold_eq(name, b"host") => self.host(value, &mut head.host),
             6 if syntax::fold_eq(name, b"expect") => {
                 self.expect(value);
                 Ok(())
@@ -60,11 +62,17 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn host(&mut self, value: &'a [u8]) -> Result<(), Reject> {
-        match self.host.replace(Host::parse(value)?) {
-            None => Ok(()),
-            Some(_) => Err(Reject::HostRepeated),
+    fn host<'a>(&mut self, value: &'a [u8], host: &mut Host<'a>) -> Result<(), Reject> {
+        if self.host_seen {
+            return Err(Reject::HostRepeated);
         }
+        self.host_seen = true;
+        let field = Host::parse(value)?;
+        // RFC 9112, 3.2.2: the host that the target names, if it does, is the one that counts.
+        if host.authority.is_empty() {
+            *host = field;
+        }
+        Ok(())
     }
 
     /// RFC 9110, 10.1.1: a list; the only expectation defined is 100-continue.
@@ -122,8 +130,30 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
+    /// Concludes what the fields together mean for `head`.
+    #[inline(always)]
+    pub(super) fn conclude(&self, head: &mut RequestHead<'_>) -> Result<(), Reject> {
+        let http11 = head.version == Version::Http11;
+        // RFC 9112, 3.2: required in HTTP/1.1, even if the target makes it redundant.
+        if !self.host_seen && http11 {
+            return Err(Reject::HostMissing);
+        }
+        head.body = self.framing(head.version)?;
+        // RFC 9112, 9.3: the default depends on the version, and "close" overrides "keep-alive".
+        head.keep_alive = !self.close && (http11 || self.keep_alive);
+        // RFC 9110, 10.1.1: an HTTP/1.0 client can't understand an interim response.
+        if http11 {
+            if self.expectation_unknown {
+                return Err(Reject::Expectation);
+            }
+            head.expect_continue = self.continue_expected && head.body != Framing::None;
+        }
+        Ok(())
+    }
+
     /// How the body is framed (RFC 9112, 6.3).
-    pub(super) fn framing(&self, version: Version) -> Result<Framing, Reject> {
+    #[inline(always)]
+    fn framing(&self, version: Version) -> Result<Framing, Reject> {
         match (self.coding, self.length) {
             (Coding::None, None | Some(0)) => Ok(Framing::None),
             (Coding::None, Some(length)) => Ok(Framing::Length(length)),
@@ -134,37 +164,5 @@ impl<'a> Facts<'a> {
             (Coding::OthersThenChunked, None) => Err(Reject::CodingUnknown),
             (Coding::NotChunked, None) => Err(Reject::CodingNotFinal),
         }
-    }
-
-    /// The host asked for: the target's, if it names one (RFC 9112, 3.2.2), else the Host field's.
-    pub(super) fn effective_host(
-        &self,
-        target: Option<Host<'a>>,
-        method: Method<'_>,
-        version: Version,
-    ) -> Result<Host<'a>, Reject> {
-        // RFC 9112, 3.2: required in HTTP/1.1, even if the target makes it redundant.
-        if self.host.is_none() && version == Version::Http11 {
-            return Err(Reject::HostMissing);
-        }
-        debug_assert!(method != Method::Connect || target.is_some());
-        Ok(target.or(self.host).unwrap_or_default())
-    }
-
-    /// Whether the connection may go on after the response (RFC 9112, 9.3).
-    pub(super) fn persists(&self, version: Version) -> bool {
-        !self.close && (version == Version::Http11 || self.keep_alive)
-    }
-
-    /// Whether the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1).
-    pub(super) fn expects_continue(&self, version: Version, body: Framing) -> Result<bool, Reject> {
-        // RFC 9110, 10.1.1: an HTTP/1.0 client can't understand an interim response.
-        if version == Version::Http10 {
-            return Ok(false);
-        }
-        if self.expectation_unknown {
-            return Err(Reject::Expectation);
-        }
-        Ok(self.continue_expected && body != Framing::None)
     }
 }

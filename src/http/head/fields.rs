@@ -3,9 +3,10 @@
 //! Owns the table of fields and the framing facts gathered on the way. Refuses leniency: no folding, no space before the
 //! colon, no bare CR or LF, no control bytes.
 
+use super::RequestHead;
 use super::facts::Facts;
 use crate::config::HttpLimits;
-use crate::http::lanes::Skip;
+use crate::http::lanes::{self, Skip};
 use crate::http::reject::Reject;
 use crate::http::syntax::{self, TCHAR, VALUE};
 use crate::limits::{HEAD_SIZE_MAX, HEADER_COUNT_MAX};
@@ -37,7 +38,7 @@ impl Default for FieldTable {
 }
 
 /// The fields of one head, in the order received. Names keep their case; values have no white space around them.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, Debug, Default)]
 pub struct Fields<'a> {
     head: &'a [u8],
     spans: &'a [Span],
@@ -78,44 +79,59 @@ impl FieldTable {
         Fields { head, spans: &self.spans[..self.len] }
     }
 
-    /// Parses the field lines of `head` from `at` to the empty line that ends it.
+    /// Parses the field lines of `buf` from `at` to the empty line that ends them, and gives that line's end. What they say
+    /// about the message goes to `head`.
     #[inline(always)]
-    pub(super) fn parse<'a>(&mut self, head: &'a [u8], at: usize, limits: &HttpLimits) -> Result<Facts<'a>, Reject> {
+    pub(super) fn parse<'a>(
+        &mut self,
+        buf: &'a [u8],
+        at: usize,
+        head: &mut RequestHead<'a>,
+        limits: &HttpLimits,
+    ) -> Result<usize, Reject> {
         let mut facts = Facts::default();
         let mut slots = self.spans[..limits.header_count.min(HEADER_COUNT_MAX)].iter_mut();
         let room = slots.len();
-        let mut line = &head[at..];
+        let mut line = &buf[at..];
         loop {
-            let name_len = syntax::long_run(line, TCHAR, Skip::Name);
+            let name_len = syntax::run(line, TCHAR);
             let (name, rest) = line.split_at(name_len);
             let [b':', rest @ ..] = rest else { break };
-            let (from_value, value, next) = value(rest)?;
+            let Value { value, from, next } = value(rest)?;
             let Some(slot) = slots.next() else { return Err(Reject::TooManyFields) };
             *slot = Span {
-                name_at: (head.len() - line.len()) as u16,
+                name_at: (buf.len() - line.len()) as u16,
                 name_len: name_len as u16,
-                value_at: (head.len() - from_value.len()) as u16,
+                value_at: (buf.len() - from.len()) as u16,
                 value_len: value.len() as u16,
             };
-            match name {
-                [] => return Err(Reject::FieldName),
-                // The first letters and lengths of the few that matter; most fields are none of these.
-                [b'H' | b'h' | b'C' | b'c' | b'T' | b't' | b'E' | b'e', ..] if Facts::lengths(name_len) => {
-                    facts.note(name, value)?;
-                }
-                _ => {}
+            match name.first() {
+                None => return Err(Reject::FieldName),
+                Some(first) if Facts::may_know(*first, name_len) => facts.note(name, value, head)?,
+                Some(_) => {}
             }
             line = next;
         }
         self.len = room - slots.len();
-        if line == b"\r\n" { Ok(facts) } else { Err(bad_name(line, self.len == 0)) }
+        match line {
+            [b'\r', b'\n', after @ ..] => facts.conclude(head).map(|()| buf.len() - after.len()),
+            _ => Err(bad_name(line, self.len == 0)),
+        }
     }
 }
 
-/// What follows a colon: all of it from the value's first byte on, the value without white space around it, and what
-/// follows the line.
+/// What follows a colon.
+struct Value<'a> {
+    /// Without the white space around it.
+    value: &'a [u8],
+    /// All from the value's first byte on.
+    from: &'a [u8],
+    /// All after the line.
+    next: &'a [u8],
+}
+
 #[inline(always)]
-fn value(mut rest: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reject> {
+fn value(mut rest: &[u8]) -> Result<Value<'_>, Reject> {
     // One space is what everybody sends.
     if let [b' ', after @ ..] = rest {
         rest = after;
@@ -125,14 +141,17 @@ fn value(mut rest: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reject> {
     {
         rest = trim_start(rest);
     }
-    let (mut value, after) = rest.split_at(syntax::long_run(rest, VALUE, Skip::Text));
+    let (mut value, mut after) = rest.split_at(lanes::skip(rest, Skip::Text));
+    if !after.starts_with(b"\r\n") {
+        (value, after) = rest.split_at(syntax::run(rest, VALUE));
+    }
     let [b'\r', b'\n', next @ ..] = after else { return Err(bad_value(after)) };
     if let [.., last] = value
         && syntax::is_ows(*last)
     {
         value = syntax::trim_ows(value);
     }
-    Ok((rest, value, next))
+    Ok(Value { value, from: rest, next })
 }
 
 #[cold]

@@ -3,74 +3,66 @@
 //! Owns the split of the line and the verdict on method and version. Refuses lenient white space: one SP between the three
 //! parts and nothing else.
 
-use super::{Method, Version};
+use super::{Method, RequestHead, Version};
 use crate::config::HttpLimits;
 use crate::http::reject::Reject;
 use crate::http::syntax::{self, TCHAR};
-use crate::http::target::{self, Host, Target};
-
-/// A request line, and where the field lines start.
-pub(super) struct RequestLine<'a> {
-    pub(super) method: Method<'a>,
-    pub(super) target: Target<'a>,
-    /// The host an absolute or authority target names.
-    pub(super) host: Option<Host<'a>>,
-    pub(super) version: Version,
-    /// Length with CRLF, in bytes.
-    pub(super) len: usize,
-}
+use crate::http::target;
 
 /// Length of `HTTP/1.1` and CRLF.
 const VERSION_LEN: usize = 10;
 /// As one word, which compares at once.
 const HTTP_1_1: u64 = u64::from_le_bytes(*b"HTTP/1.1");
 
-/// Parses the line at the start of `head`. A line over the limit is 414 whatever else is wrong with it.
+/// Parses the line at the start of `buf` into `head`, and gives its length with CRLF. A line over the limit is 414 whatever
+/// else is wrong with it.
 #[inline(always)]
-pub(super) fn parse<'a>(head: &'a [u8], limits: &HttpLimits) -> Result<RequestLine<'a>, Reject> {
-    let line =
-        parts(head).map_err(|reject| if too_long(head, limits) { Reject::RequestLineTooLong } else { reject })?;
-    if line.len - 2 > limits.request_line { Err(Reject::RequestLineTooLong) } else { Ok(line) }
+pub(super) fn parse<'a>(buf: &'a [u8], head: &mut RequestHead<'a>, limits: &HttpLimits) -> Result<usize, Reject> {
+    match parts(buf, head) {
+        Ok(len) if len - 2 <= limits.request_line => Ok(len),
+        Err(reject) if !too_long(buf, limits) => Err(reject),
+        _ => Err(Reject::RequestLineTooLong),
+    }
 }
 
-/// Whether `line`, without its CRLF, is a valid request line.
+/// Whether `line`, with its CRLF, is a valid request line.
 pub(super) fn check(line: &[u8]) -> Result<(), Reject> {
-    let Some(version_at) = memchr::memrchr(b' ', line) else { return Err(Reject::RequestLine) };
-    let (start, version_text) = line.split_at(version_at + 1);
-    let (method, rest) = method(start)?;
-    let (_, _, target_len) = target::parse(rest, method)?;
-    if target_len + 1 != rest.len() {
-        return Err(Reject::RequestLine);
-    }
-    version(version_text).map(drop)
+    parts(line, &mut RequestHead::default()).map(drop)
 }
 
 #[cold]
-fn too_long(head: &[u8], limits: &HttpLimits) -> bool {
-    memchr::memchr(b'\n', head).is_none_or(|end| end > limits.request_line + 1)
+fn too_long(buf: &[u8], limits: &HttpLimits) -> bool {
+    memchr::memchr(b'\n', buf).is_none_or(|end| end > limits.request_line + 1)
 }
 
 #[inline(always)]
-fn parts(head: &[u8]) -> Result<RequestLine<'_>, Reject> {
-    let (method, rest) = method(head)?;
-    let (target, host, target_len) = target::parse(rest, method)?;
+fn parts<'a>(buf: &'a [u8], head: &mut RequestHead<'a>) -> Result<usize, Reject> {
+    let method_len = method(buf, &mut head.method)?;
+    let rest = &buf[method_len..];
+    let target_len = target::parse(rest, head.method, &mut head.target, &mut head.host)?;
     let rest = rest.get(target_len + 1..).unwrap_or_default();
-    let (version, version_len) = match rest.split_first_chunk::<8>() {
-        Some((text, [b'\r', b'\n', ..])) if u64::from_le_bytes(*text) == HTTP_1_1 => (Version::Http11, VERSION_LEN),
-        _ => other_version(rest)?,
+    let version_len = match rest.first_chunk::<8>() {
+        Some(text) if u64::from_le_bytes(*text) == HTTP_1_1 && rest[8..].starts_with(b"\r\n") => VERSION_LEN,
+        _ => other_version(rest, &mut head.version)?,
     };
-    Ok(RequestLine { method, target, host, version, len: head.len() - rest.len() + version_len })
+    Ok(buf.len() - rest.len() + version_len)
 }
 
-/// The method, and what follows its space.
+/// Sets the method, and gives its length with the space after it.
 #[inline(always)]
-fn method(line: &[u8]) -> Result<(Method<'_>, &[u8]), Reject> {
-    if let Some(rest) = line.strip_prefix(b"GET ") {
-        return Ok((Method::Get, rest));
-    }
+fn method<'a>(line: &'a [u8], method: &mut Method<'a>) -> Result<usize, Reject> {
+    // A new head's method is GET.
+    if line.starts_with(b"GET ") { Ok(4) } else { other_method(line, method) }
+}
+
+#[inline(never)]
+fn other_method<'a>(line: &'a [u8], method: &mut Method<'a>) -> Result<usize, Reject> {
     let len = syntax::run(line, TCHAR);
     match line.get(len) {
-        Some(b' ') if len > 0 => Ok((Method::new(&line[..len]), &line[len + 1..])),
+        Some(b' ') if len > 0 => {
+            *method = Method::new(&line[..len]);
+            Ok(len + 1)
+        }
         None | Some(b' ' | b'\r' | b'\n') => Err(Reject::RequestLine),
         Some(0x16) if len == 0 => Err(Reject::Tls),
         Some(_) => Err(Reject::MethodToken),
@@ -78,12 +70,13 @@ fn method(line: &[u8]) -> Result<(Method<'_>, &[u8]), Reject> {
 }
 
 #[cold]
-fn other_version(rest: &[u8]) -> Result<(Version, usize), Reject> {
+fn other_version(rest: &[u8], known: &mut Version) -> Result<usize, Reject> {
     let end = memchr::memchr(b'\r', rest).ok_or(Reject::RequestLine)?;
     if rest.get(end + 1) != Some(&b'\n') {
         return Err(Reject::BareCr);
     }
-    Ok((version(&rest[..end])?, end + 2))
+    *known = version(&rest[..end])?;
+    Ok(end + 2)
 }
 
 fn version(text: &[u8]) -> Result<Version, Reject> {

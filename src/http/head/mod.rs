@@ -11,11 +11,11 @@ mod scan;
 mod tests;
 
 pub use fields::{FieldTable, Fields};
-pub use scan::{Scan, ScanResult, scan};
+pub use scan::{EMPTY_LINES_MAX, Scan, ScanResult, scan};
 
 use super::body::Framing;
 use super::reject::Reject;
-use super::target::{Host, Target};
+use super::target::{Form, Host, Target};
 use crate::config::HttpLimits;
 use crate::limits::HEAD_SIZE_MAX;
 
@@ -100,26 +100,70 @@ pub struct RequestHead<'a> {
     pub expect_continue: bool,
 }
 
+/// Reads the first head in `buf`: [`scan`] and [`parse`] in one, and quicker for a head that arrived in one piece.
+///
+/// Gives how many bytes are done with, which are the head and the empty lines before it; None if it has not arrived whole.
+/// `head` must be a default one, and means something only if there is a length. The rest is as for [`scan`] and [`parse`].
+#[inline]
+pub fn read<'a>(
+    buf: &'a [u8],
+    state: &mut Scan,
+    table: &'a mut FieldTable,
+    limits: &HttpLimits,
+    head: &mut RequestHead<'a>,
+) -> Result<Option<usize>, Reject> {
+    // Most heads are whole when first seen. If this one isn't, or is refused, the long way finds out why.
+    if state.is_new()
+        && let Ok(len) = parse_first(buf, table, limits, head)
+    {
+        head.fields = table.fields(buf);
+        return Ok(Some(len));
+    }
+    let Some(found) = scan(buf, state, limits)? else { return Ok(None) };
+    let end = found.end;
+    *head = parse(&buf[found], table, limits)?;
+    Ok(Some(end))
+}
+
 /// Parses exactly one head, as [`scan`] found it: from the request line to the empty line and not a byte more.
 ///
 /// `table` is room to work in, reused from head to head. More fields than `limits.header_count` are 431. The size of the
 /// body is not judged here: see [`Framing::check`].
 pub fn parse<'a>(head: &'a [u8], table: &'a mut FieldTable, limits: &HttpLimits) -> Result<RequestHead<'a>, Reject> {
-    if head.len() > limits.head_size.min(HEAD_SIZE_MAX) {
-        return Err(Reject::HeadTooLarge);
+    let mut parsed = RequestHead::default();
+    if parse_first(head, table, limits, &mut parsed)? != head.len() {
+        return Err(Reject::HeadTruncated);
     }
-    let line = line::parse(head, limits)?;
-    let facts = table.parse(head, line.len, limits)?;
-    let host = facts.effective_host(line.host, line.method, line.version)?;
-    let body = facts.framing(line.version)?;
-    Ok(RequestHead {
-        method: line.method,
-        target: line.target,
-        version: line.version,
-        host,
-        fields: table.fields(head),
-        body,
-        keep_alive: facts.persists(line.version),
-        expect_continue: facts.expects_continue(line.version, body)?,
-    })
+    parsed.fields = table.fields(head);
+    Ok(parsed)
+}
+
+/// Parses the head at the start of `buf` into a new `head`, and gives its length; what follows is not looked at.
+#[inline(always)]
+fn parse_first<'a>(
+    buf: &'a [u8],
+    table: &mut FieldTable,
+    limits: &HttpLimits,
+    head: &mut RequestHead<'a>,
+) -> Result<usize, Reject> {
+    let line_len = line::parse(buf, head, limits)?;
+    let len = table.parse(buf, line_len, head, limits)?;
+    if len > limits.head_size.min(HEAD_SIZE_MAX) { Err(Reject::HeadTooLarge) } else { Ok(len) }
+}
+
+impl Default for RequestHead<'_> {
+    /// What is true of a request until its head says otherwise.
+    #[inline(always)]
+    fn default() -> Self {
+        RequestHead {
+            method: Method::Get,
+            target: Target { form: Form::Origin, path: b"", query: None },
+            version: Version::Http11,
+            host: Host::default(),
+            fields: Fields::default(),
+            body: Framing::None,
+            keep_alive: false,
+            expect_continue: false,
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::http::reject::Reject;
 use crate::http::syntax::{self, TCHAR, VALUE};
 
 /// Empty lines ignored before a request line; RFC 9112, 2.2 asks for at least one.
-const EMPTY_LINES_MAX: usize = 2;
+pub const EMPTY_LINES_MAX: usize = 2;
 
 /// How far the search has come. Positions count from the first byte of the buffer, which must stay the same byte until the
 /// head is found.
@@ -34,8 +34,8 @@ pub type ScanResult = Result<Option<Range<usize>>, Reject>;
 /// `request_line` is 414, a head over `head_size` bytes 431, both without waiting for the end.
 #[inline]
 pub fn scan(buf: &[u8], state: &mut Scan, limits: &HttpLimits) -> ScanResult {
-    if buf.get(state.skipped as usize) == Some(&b'\r') {
-        skip_empty_lines(buf, state)?;
+    if buf.get(state.skipped as usize) == Some(&b'\r') && !skip_empty_lines(buf, state)? {
+        return Ok(None);
     }
     let start = state.skipped as usize;
     let head = buf.get(start..).unwrap_or_default();
@@ -51,14 +51,16 @@ pub fn scan(buf: &[u8], state: &mut Scan, limits: &HttpLimits) -> ScanResult {
     Ok(None)
 }
 
+/// False if there is half an empty line: what it becomes can't be told yet.
 #[cold]
-fn skip_empty_lines(buf: &[u8], state: &mut Scan) -> Result<(), Reject> {
+fn skip_empty_lines(buf: &[u8], state: &mut Scan) -> Result<bool, Reject> {
     loop {
         match buf.get(state.skipped as usize..).unwrap_or_default() {
+            [b'\r'] => return Ok(false),
             [b'\r', b'\n', ..] if state.skipped as usize == 2 * EMPTY_LINES_MAX => return Err(Reject::EmptyLines),
             [b'\r', b'\n', ..] => state.skipped += 2,
-            [b'\r', _, ..] => return Err(Reject::BareCr),
-            _ => return Ok(()),
+            [b'\r', ..] => return Err(Reject::BareCr),
+            _ => return Ok(true),
         }
     }
 }
@@ -77,6 +79,12 @@ fn find_end(window: &[u8], looked: usize) -> Option<usize> {
 }
 
 impl Scan {
+    /// Whether nothing was looked at yet.
+    #[inline]
+    pub(super) fn is_new(&self) -> bool {
+        self.skipped == 0 && self.looked == 0
+    }
+
     /// Refuses what can't become a valid head any more. Only bytes that are new are looked at.
     #[cold]
     fn check_partial(&mut self, window: &[u8], limits: &HttpLimits) -> Result<(), Reject> {
@@ -84,7 +92,7 @@ impl Scan {
             let before = at.checked_sub(1).map_or(0, |i| window[i]);
             match window[at] {
                 b'\n' if before != b'\r' => return Err(Reject::BareLf),
-                b'\n' if !self.line_ended => self.end_line(&window[..at - 1], limits)?,
+                b'\n' if !self.line_ended => self.end_line(&window[..=at], limits)?,
                 b'\n' => {}
                 _ if before == b'\r' => return Err(Reject::BareCr),
                 b'\r' if at > 0 => {}
@@ -104,7 +112,7 @@ impl Scan {
 
     fn end_line(&mut self, line: &[u8], limits: &HttpLimits) -> Result<(), Reject> {
         self.line_ended = true;
-        if line.len() > limits.request_line {
+        if line.len() - 2 > limits.request_line {
             return Err(Reject::RequestLineTooLong);
         }
         super::line::check(line)

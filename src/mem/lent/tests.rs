@@ -1,3 +1,5 @@
+//! Values in blocks: a real socket set, drop order, alignment, panics.
+
 use super::*;
 use crate::mem::{Arena, BlockPool};
 use core::cell::Cell;

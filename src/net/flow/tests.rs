@@ -1,3 +1,5 @@
+//! The flow table against a map, at capacity, and under chosen keys.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;

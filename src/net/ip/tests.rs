@@ -1,3 +1,5 @@
+//! Classification and finishing: each reason to drop, arbitrary bytes, checksums against a naive sum.
+
 use super::frames::tcp;
 use super::frames::*;
 use super::*;
@@ -67,7 +69,7 @@ fn ethernet_padding_is_not_payload() {
 }
 
 #[test]
-fn every_reason_to_drop_has_its_counter() {
+fn every_reason_to_drop_ethernet_and_ipv4_has_its_counter() {
     use Counter::*;
     let arp = ethernet(0x0806, &[0; 28]);
     let cases: Vec<(&str, Counter, Vec<u8>)> = vec![
@@ -98,6 +100,16 @@ fn every_reason_to_drop_has_its_counter() {
         ("last fragment", DropFragment, with_ipv4(|p| p[7] = 1)),
         ("UDP", DropProtocol, with_ipv4(|p| p[9] = 17)),
         ("ICMPv6 in IPv4", DropProtocol, with_ipv4(|p| p[9] = 58)),
+    ];
+    for (name, counter, frame) in cases {
+        assert_eq!(classify(&frame), Class::Drop(counter), "{name}");
+    }
+}
+
+#[test]
+fn every_reason_to_drop_ipv6_and_tcp_has_its_counter() {
+    use Counter::*;
+    let cases: Vec<(&str, Counter, Vec<u8>)> = vec![
         ("IPv6 version", DropIpHeader, with_ipv6(6, &[], |p| p[0] = 0x40)),
         ("payload over frame", DropIpHeader, with_ipv6(6, &[], |p| p[5] += 1)),
         ("v6 source multicast", DropIpHeader, with_ipv6(6, &[], |p| p[8] = 0xff)),

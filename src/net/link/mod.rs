@@ -15,9 +15,9 @@ mod waiting;
 
 use crate::config::Cidr;
 use crate::limits::L2_MAX;
-use crate::net::icmp::AnswerLimit;
 use crate::net::ip::{self, Class, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, Host};
 use crate::net::neighbor::{Ask, Mac, Neighbors, REACHABLE_TIME, Snapshot};
+use crate::net::rate::AnswerLimit;
 use crate::net::tx::TxQueue;
 use crate::port::{Frame, Port, RxMeta};
 use crate::telemetry::{Counter, Counters};

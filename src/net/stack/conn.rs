@@ -136,9 +136,13 @@ impl Conn<'_> {
 }
 
 impl<P: Port, S: Default> Stack<P, S> {
-    /// Shows every changed connection to `f`, once.
+    /// Shows every changed connection to `f`, once. None while the transmit backlog is full: an answer could not leave,
+    /// and the receive rings push back.
     #[inline]
     pub fn serve(&mut self, mut f: impl FnMut(&mut S, &mut Conn<'_>, Event)) {
+        if self.tx.room() == 0 {
+            return;
+        }
         for i in 0..self.changed.now_len {
             let index = self.changed.now[i];
             let slot = &mut self.slots[index as usize];

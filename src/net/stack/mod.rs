@@ -12,13 +12,12 @@ pub use conn::{Conn, ConnId, Event};
 
 use crate::config::{Config, Listener};
 use crate::failure::Failure;
-use crate::limits::CONTROL_ANSWERS_PER_S;
 use crate::mem::{Arena, BlockPool, Slice};
 use crate::net::flow::FlowTable;
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
-use crate::net::rate::TokenBucket;
-use crate::net::tcb::{Engine, State, Tcb, Unresolved};
+use crate::net::rate::AnswerLimit;
+use crate::net::tcb::{Engine, Last, Sent, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
 use crate::net::tx::TxQueue;
@@ -65,9 +64,10 @@ struct Slot<S> {
     l2: Option<LinkHeader>,
     /// The session's deadline, or that of the handshake or the closing.
     deadline: Instant,
-    /// SND.NXT and RCV.NXT as of the last segment sent, for TIME-WAIT.
-    snd_nxt: u32,
-    rcv_nxt: u32,
+    /// When the timer fires at the latest; FAR when it is not armed.
+    armed: Instant,
+    /// The last segment sent.
+    last: Last,
     session: S,
 }
 
@@ -96,7 +96,9 @@ pub struct Stack<P: Port, S> {
     time_wait: TimeWait,
     half_open: usize,
     accepting: bool,
-    rst_budget: TokenBucket,
+    rst_limit: AnswerLimit,
+    /// ACKs that answer what a connection does not expect.
+    challenge_limit: AnswerLimit,
     changed: ChangedList,
     burst: Burst<P::Frame>,
     tx: TxQueue<P::Frame>,
@@ -188,7 +190,8 @@ impl<P: Port, S: Default> Stack<P, S> {
             time_wait: TimeWait::new(arena, tcp.time_wait_entries as usize, tcp.time_wait, [secret[2], secret[3]])?,
             half_open: 0,
             accepting: true,
-            rst_budget: TokenBucket::new(CONTROL_ANSWERS_PER_S, now),
+            rst_limit: AnswerLimit::default(),
+            challenge_limit: AnswerLimit::default(),
             changed: ChangedList { now: arena.slice(connections, |_| 0)?, now_len: 0 },
             burst: Burst::new(),
             tx: TxQueue::default(),
@@ -244,6 +247,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         for index in due {
             let slot = &mut slots[index as usize];
             let Some(tcb) = slot.tcb.as_mut() else { continue };
+            slot.armed = Instant::FAR;
             slot.expired = slot.deadline <= now;
             let tcp = engine.poll_at(now, tcb).unwrap_or(Instant::FAR);
             if slot.expired || tcp <= now {
@@ -251,7 +255,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             }
             // A connection on the list arms its timer again when it is flushed.
             if !slot.listed {
-                wheel.arm(index, tcp.min(slot.deadline));
+                slot.arm(index, tcp.min(slot.deadline), wheel);
             }
         }
         fired
@@ -281,6 +285,24 @@ impl<S> Slot<S> {
         if self.l2_generation != link.generation() {
             self.l2 = link.resolve(self.key.remote_ip());
             self.l2_generation = link.generation();
+        }
+    }
+
+    /// Notes what was sent. While closing, a retransmission must not take SND.NXT back: TIME-WAIT needs it.
+    #[inline]
+    fn note(&mut self, sent: &Sent) {
+        if sent.segments > 0 {
+            self.last = if self.phase == Phase::Closing { sent.last.after(self.last) } else { sent.last };
+        }
+    }
+
+    /// Has the timer fire no later than `at`. A timer that fires earlier is left alone: it costs less to find nothing due
+    /// once than to move it with every request.
+    #[inline]
+    fn arm(&mut self, index: u32, at: Instant, wheel: &mut TimerWheel) {
+        if at < self.armed {
+            self.armed = at;
+            wheel.arm(index, at);
         }
     }
 
@@ -314,8 +336,8 @@ impl<S: Default> Default for Slot<S> {
             l2_generation: 0,
             l2: None,
             deadline: Instant::FAR,
-            snd_nxt: 0,
-            rcv_nxt: 0,
+            armed: Instant::FAR,
+            last: Last::default(),
             session: S::default(),
         }
     }

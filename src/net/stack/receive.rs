@@ -3,7 +3,7 @@
 use super::{Phase, Stack, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
-use crate::net::tcb::{Tcb, Wire};
+use crate::net::tcb::{Last, Tcb, Wire};
 use crate::net::timewait::{self, Verdict};
 use crate::port::{BURST_MAX, Frame, Port};
 use crate::telemetry::Counter;
@@ -19,6 +19,8 @@ const ACK: u8 = 16;
 struct Work {
     frame: u8,
     hash: u64,
+    /// The slot that the flow table most likely names.
+    likely: Option<u32>,
     segment: Segment,
 }
 
@@ -50,10 +52,13 @@ impl<P: Port, S: Default> Stack<P, S> {
                 continue;
             }
             match self.link.classify_bytes(frame.bytes(), frame.rx()) {
-                Class::Tcp(segment) => {
+                Class::Tcp(mut segment) => {
+                    if segment.l4 > segment.l3 + 40 {
+                        segment.strip_extensions(frame.bytes_mut());
+                    }
                     let hash = self.flows.hash(&segment.key);
                     self.flows.prefetch(hash);
-                    work.push(Work { frame: i as u8, hash, segment });
+                    work.push(Work { frame: i as u8, hash, likely: None, segment });
                 }
                 Class::Control => control.push(i as u8),
                 Class::Drop(reason) => self.counters.inc(reason),
@@ -61,7 +66,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         }
         self.counters.add(Counter::RxFrames, burst.len() as u64);
         self.counters.add(Counter::RxBytes, bytes as u64);
-        self.prefetch(&work);
+        self.prefetch(&mut work);
         for item in &work {
             self.segment(port, burst[usize::from(item.frame)].bytes(), item, now);
         }
@@ -73,16 +78,15 @@ impl<P: Port, S: Default> Stack<P, S> {
     }
 
     /// Loads the slots of the whole burst, then their sockets.
-    fn prefetch(&self, work: &[Work]) {
-        let mut slots: ArrayVec<u32, BURST_MAX> = ArrayVec::new();
-        for item in work {
-            if let Some(slot) = self.flows.get(item.hash, |_| true) {
+    fn prefetch(&self, work: &mut [Work]) {
+        for item in &mut *work {
+            item.likely = self.flows.get(item.hash, |_| true);
+            if let Some(slot) = item.likely {
                 self.slots.prefetch(slot as usize, 3);
-                slots.push(slot);
             }
         }
-        for slot in slots {
-            if let Some(tcb) = &self.slots[slot as usize].tcb {
+        for item in work {
+            if let Some(tcb) = item.likely.and_then(|slot| self.slots[slot as usize].tcb.as_ref()) {
                 tcb.prefetch();
             }
         }
@@ -92,7 +96,9 @@ impl<P: Port, S: Default> Stack<P, S> {
         let Work { hash, segment, .. } = item;
         let packet = &bytes[usize::from(segment.l3)..usize::from(segment.end)];
         let slots = &self.slots;
-        match self.flows.get(*hash, |slot| slots[slot as usize].key == segment.key) {
+        let is_it = |slot: u32| slots[slot as usize].key == segment.key;
+        // Slots are freed at the end of a turn only, so what the table said is still so.
+        match item.likely.filter(|slot| is_it(*slot)).or_else(|| self.flows.get(*hash, is_it)) {
             Some(index) => self.deliver(port, index, segment, packet, now),
             None => self.stranger(port, segment, packet, *hash, now),
         }
@@ -102,13 +108,21 @@ impl<P: Port, S: Default> Stack<P, S> {
     #[inline]
     fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
+        if segment.flags & (SYN | RST) != 0 || slot.phase != Phase::Open {
+            if let Some(reason) = self.unexpected(port, index, segment, now) {
+                return self.counters.inc(reason);
+            }
+        }
+        let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
         let Some(tcb) = slot.tcb.as_mut() else { return };
         let mut wire = wire!(self, port, slot.l2.as_ref());
         self.engine.receive(now, tcb, packet, &mut wire);
-        slot.reset |= segment.flags & RST != 0;
-        if wire.sent.segments > 0 {
-            (slot.snd_nxt, slot.rcv_nxt) = (wire.sent.seq_end, wire.sent.ack);
+        let sent = wire.sent;
+        slot.reset |= segment.flags & RST != 0 && tcb.is_closed();
+        slot.note(&sent);
+        if sent.segments > 0 && sent.last.is_reset() {
+            self.counters.inc(Counter::RstTx);
         }
         if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
             self.half_open -= 1;
@@ -116,6 +130,30 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.changed.push(index, slot);
         if !self.unresolved.is_empty() {
             self.resolve_later(port, segment.key.remote_ip(), now);
+        }
+    }
+
+    /// Segments that smoltcp would take for something they are not, or answer without limit. Says why to drop them.
+    #[cold]
+    fn unexpected(&mut self, port: &mut P, index: u32, segment: &Segment, now: Instant) -> Option<Counter> {
+        let slot = &self.slots[index as usize];
+        let flags = segment.flags & (SYN | ACK | RST);
+        match slot.phase {
+            // The slot is freed at the end of the turn; its socket may be back in LISTEN.
+            Phase::Ended => Some(Counter::DropNoConnection),
+            // An ACK of what was not sent is answered by RST (RFC 9293, 3.10.7.4).
+            Phase::Handshake if flags == ACK && segment.ack != slot.last.seq_end() => {
+                (!self.rst_limit.take(now)).then_some(Counter::DropRstLimit)
+            }
+            Phase::Handshake | Phase::Free => None,
+            // A SYN on a synchronized connection: the peer lost it, or somebody guesses. It is answered by an ACK; a peer
+            // that lost the connection answers that by RST (RFC 5961, 4.2). smoltcp drops it.
+            Phase::Open | Phase::Closing if flags == SYN => {
+                let state = timewait::State { snd_nxt: slot.last.seq_end(), rcv_nxt: slot.last.ack(), ts_recent: None };
+                self.acknowledge(port, segment, state, now);
+                Some(Counter::DropUnexpectedSyn)
+            }
+            Phase::Open | Phase::Closing => None,
         }
     }
 
@@ -137,7 +175,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             };
             match self.time_wait.segment(&segment.key, &seen, now) {
                 Verdict::Absent => {}
-                Verdict::Reuse(_) => self.counters.inc(Counter::TimeWaitReused),
+                Verdict::Reuse(state) => return self.reuse(port, segment, packet, hash, state, now),
                 Verdict::Ignore => return self.counters.inc(Counter::DropTimeWait),
                 Verdict::Acknowledge(state) => {
                     self.counters.inc(Counter::DropTimeWait);
@@ -146,11 +184,37 @@ impl<P: Port, S: Default> Stack<P, S> {
             }
         }
         if segment.flags & (SYN | ACK | RST | FIN) == SYN && self.listens(segment) {
-            return self.accept(port, segment, packet, hash, now);
+            if let Err(reason) = self.accept(port, segment, packet, hash, now) {
+                self.counters.inc(reason);
+            }
+            return;
         }
         self.counters.inc(Counter::DropNoConnection);
         if segment.flags & RST == 0 {
             self.refuse(port, segment, packet, now);
+        }
+    }
+
+    /// A SYN that ends a TIME-WAIT (RFC 6191), unless there is no place for its connection.
+    fn reuse(
+        &mut self,
+        port: &mut P,
+        segment: &Segment,
+        packet: &[u8],
+        hash: u64,
+        state: timewait::State,
+        now: Instant,
+    ) {
+        let accepted = match self.listens(segment) {
+            true => self.accept(port, segment, packet, hash, now),
+            false => Err(Counter::DropTimeWait),
+        };
+        match accepted {
+            Ok(()) => self.counters.inc(Counter::TimeWaitReused),
+            Err(reason) => {
+                self.counters.inc(reason);
+                self.time_wait.insert(&segment.key, state, now);
+            }
         }
     }
 
@@ -162,18 +226,22 @@ impl<P: Port, S: Default> Stack<P, S> {
             })
     }
 
-    /// A SYN for a listener.
-    fn accept(&mut self, port: &mut P, segment: &Segment, packet: &[u8], hash: u64, now: Instant) {
+    /// A SYN for a listener; the reason when it cannot be taken.
+    fn accept(
+        &mut self,
+        port: &mut P,
+        segment: &Segment,
+        packet: &[u8],
+        hash: u64,
+        now: Instant,
+    ) -> Result<(), Counter> {
         if self.half_open >= self.settings.half_open_max {
-            return self.counters.inc(Counter::DropHalfOpenLimit);
+            return Err(Counter::DropHalfOpenLimit);
         }
-        let (Some(last), Some(block)) = (self.free_len.checked_sub(1), self.blocks.take()) else {
-            return self.counters.inc(Counter::DropConnectionLimit);
-        };
+        let last = self.free_len.checked_sub(1).ok_or(Counter::DropConnectionLimit)?;
+        let block = self.blocks.take().ok_or(Counter::DropConnectionLimit)?;
         let index = self.free[last];
-        if self.flows.insert(hash, index).is_err() {
-            return self.counters.inc(Counter::DropFlowTable);
-        }
+        self.flows.insert(hash, index).map_err(|_| Counter::DropFlowTable)?;
         self.free_len = last;
         self.half_open += 1;
         self.counters.inc(Counter::ConnSyn);
@@ -182,16 +250,19 @@ impl<P: Port, S: Default> Stack<P, S> {
         slot.tcb = Some(Tcb::listen(block, self.settings.rx_ring, &segment.key));
         slot.phase = Phase::Handshake;
         slot.reset = false;
+        slot.last = Last::default();
+        slot.armed = Instant::FAR;
         slot.expired = false;
         slot.deadline = now + self.settings.handshake_timeout;
         slot.l2 = None;
         slot.l2_generation = u64::MAX;
         self.deliver(port, index, segment, packet, now);
+        Ok(())
     }
 
-    /// Answers a segment for a closed port (RFC 9293, 3.10.7.1), within the budget.
+    /// Answers a segment for a closed port (RFC 9293, 3.10.7.1), within the limit.
     fn refuse(&mut self, port: &mut P, segment: &Segment, packet: &[u8], now: Instant) {
-        if !self.rst_budget.take(now) {
+        if !self.rst_limit.take(now) {
             return self.counters.inc(Counter::DropRstLimit);
         }
         let l2 = self.link.resolve(segment.key.remote_ip());
@@ -201,12 +272,15 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.resolve_later(port, segment.key.remote_ip(), now);
     }
 
-    /// Sends a bare ACK, as TIME-WAIT does (RFC 9293, 3.10.7.4).
+    /// Sends a bare ACK, within the limit: what TIME-WAIT answers (RFC 9293, 3.10.7.4), and a challenge (RFC 5961).
     fn acknowledge(&mut self, port: &mut P, segment: &Segment, state: timewait::State, now: Instant) {
+        if !self.challenge_limit.take(now) {
+            return;
+        }
         let l2 = self.link.resolve(segment.key.remote_ip());
         let mut wire = wire!(self, port, l2.as_ref());
         wire.bare_ack(&segment.key, state.snd_nxt, state.rcv_nxt);
-        self.counters.add(Counter::TimeWaitAck, wire.sent.segments as u64);
+        self.counters.add(Counter::ChallengeAck, wire.sent.segments as u64);
         self.resolve_later(port, segment.key.remote_ip(), now);
     }
 }

@@ -14,6 +14,8 @@ enum After {
     Rest,
     /// Another turn: more to send than one turn may.
     Again,
+    /// Another turn, as for every connection after it: there is no room for frames.
+    Blocked,
     /// Its slot is to be freed, for this reason.
     Free(Counter),
 }
@@ -31,6 +33,12 @@ impl<P: Port, S: Default> Stack<P, S> {
                     self.changed.now[kept] = index;
                     kept += 1;
                 }
+                After::Blocked => {
+                    self.counters.add(Counter::TxStall, (changed - i) as u64);
+                    self.changed.now.copy_within(i..changed, kept);
+                    kept += changed - i;
+                    break;
+                }
                 After::Free(reason) => {
                     self.slots[index as usize].listed = false;
                     self.counters.inc(reason);
@@ -47,11 +55,15 @@ impl<P: Port, S: Default> Stack<P, S> {
         slot.refresh_header(&self.link);
         let Some(tcb) = slot.tcb.as_mut() else { return After::Rest };
         let mut wire = wire!(self, port, slot.l2.as_ref());
-        let mut stalled = false;
+        let mut rest = None;
         let mut more = true;
         while more {
-            if wire.sent.segments == SEGMENTS_PER_TURN || !wire.has_room() {
-                stalled = true;
+            if wire.sent.segments == SEGMENTS_PER_TURN {
+                rest = Some(After::Again);
+                break;
+            }
+            if !wire.has_room() {
+                rest = Some(After::Blocked);
                 break;
             }
             let queued = tcb.send_queue();
@@ -60,17 +72,12 @@ impl<P: Port, S: Default> Stack<P, S> {
             more = sent && wire.sent.payload < queued;
         }
         let sent = wire.sent;
-        if sent.segments > 0 {
-            (slot.snd_nxt, slot.rcv_nxt) = (sent.seq_end, sent.ack);
-        }
-        if stalled && sent.segments < SEGMENTS_PER_TURN {
-            self.counters.inc(Counter::TxStall);
-        }
+        slot.note(&sent);
         if !self.unresolved.is_empty() {
             let to = slot.key.remote_ip();
             self.resolve_later(port, to, now);
         }
-        if stalled { After::Again } else { self.settle(index, now) }
+        rest.unwrap_or_else(|| self.settle(index, now))
     }
 
     /// Follows the socket's state and arms the timer.
@@ -81,7 +88,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let state = tcb.state();
         if state == State::Established && slot.phase == Phase::Open {
             let at = if tcb.send_queue() > 0 { slot.deadline.min(now + RTO_MIN) } else { slot.deadline };
-            self.wheel.arm(index, at);
+            slot.arm(index, at, &mut self.wheel);
             return After::Rest;
         }
         self.follow(index, state, now)
@@ -95,7 +102,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         match state {
             State::Closed | State::Listen => return After::Free(ended(slot)),
             State::TimeWait => {
-                let state = timewait::State { snd_nxt: slot.snd_nxt, rcv_nxt: slot.rcv_nxt, ts_recent: None };
+                let state = timewait::State { snd_nxt: slot.last.seq_end(), rcv_nxt: slot.last.ack(), ts_recent: None };
                 if time_wait.insert(&slot.key, state, now) {
                     counters.inc(Counter::TimeWaitRecycled);
                 }
@@ -110,13 +117,15 @@ impl<P: Port, S: Default> Stack<P, S> {
                     return After::Free(Counter::ConnTimedOut);
                 }
             }
-            State::SynReceived | State::SynSent if expired => {
+            State::SynReceived | State::SynSent if expired && slot.phase == Phase::Handshake => {
                 *half_open -= 1;
                 return After::Free(Counter::ConnTimedOut);
             }
+            // Nothing was left to send, not even the RST.
+            _ if slot.phase == Phase::Ended => return After::Free(ended(slot)),
             _ => {}
         }
-        wheel.arm(index, slot.deadline.min(now + RTO_MIN));
+        slot.arm(index, slot.deadline.min(now + RTO_MIN), wheel);
         After::Rest
     }
 }

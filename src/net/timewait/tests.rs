@@ -1,3 +1,5 @@
+//! TIME-WAIT, clause by clause, and against a sorted map.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;

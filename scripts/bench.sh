@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# The benchmarks of the whole turn: frames in to frames out on one core, without a network card.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/bench.sh turn [--case NAME] [--requests N] [--list]
+       scripts/bench.sh instructions [--case NAME] [--requests N]
+
+turn          requests per core and second and cycles per request: one JSON line per case. The verdict is INVALID
+              when the machine did not leave the core to the bench.
+instructions  instructions per request, counted by callgrind: one JSON line per case. Independent of the machine's
+              load; runs about 50 times slower. N defaults to 10000.
+TEXT
+}
+
+# What callgrind counts. Where inlining leaves no such function, the whole program is counted; either way the
+# difference of two runs removes what is not per request.
+COLLECT='*Worker*turn*'
+
+# Builds the bench and sets BENCH to its program.
+build_bench() {
+    require_rust
+    local messages
+    messages=$(cargo_run build --locked --profile bench --bench turn --message-format=json-render-diagnostics) ||
+        die 1 "the bench did not build" "see cargo's messages above"
+    BENCH=$(sed -n 's/.*"executable":"\([^"]*\/turn-[^"]*\)".*/\1/p' <<<"$messages" | tail -n 1)
+    [[ -x $BENCH ]] || die 1 "cargo built no program for the bench \`turn\`"
+}
+
+# callgrind CASE REQUESTS [OPTION...]: the instructions that this run collected.
+callgrind() {
+    local name=$1 requests=$2
+    shift 2
+    valgrind --tool=callgrind --callgrind-out-file="$WORK/out" "$@" "$BENCH" --case "$name" --requests "$requests" \
+        >"$WORK/log" 2>&1 || { cat "$WORK/log" >&2; die 1 "case $name failed under valgrind"; }
+    sed -n 's/^summary: *\([0-9]*\).*/\1/p' "$WORK/out"
+}
+
+# instructions_of CASE REQUESTS: (I(2N) - I(N)) / N is free of start-up and of building the connections.
+instructions_of() {
+    local name=$1 requests=$2 once twice options=(--toggle-collect="$COLLECT")
+    once=$(callgrind "$name" "$requests" "${options[@]}")
+    if ((once == 0)); then
+        options=()
+        once=$(callgrind "$name" "$requests")
+    fi
+    twice=$(callgrind "$name" $((2 * requests)) ${options[@]+"${options[@]}"})
+    printf '{"case":"%s","instructions_per_request":%d}\n' "$name" $(((twice - once) / requests))
+}
+
+instructions() {
+    local wanted='' requests=10000 name names
+    while (($#)); do
+        case $1 in
+            --case) wanted=${2-} ;;
+            --requests) requests=${2-} ;;
+            *) usage >&2; die 2 "unknown option $1" ;;
+        esac
+        (($# > 1)) || die 2 "$1 needs a value"
+        shift 2
+    done
+    [[ $requests =~ ^[1-9][0-9]*$ ]] || die 2 "--requests takes a number"
+    install_packages valgrind
+    build_bench
+    WORK=$(mktemp -d)
+    defer rm -rf "$WORK"
+    names=$("$BENCH" --list)
+    for name in ${wanted:-$names}; do instructions_of "$name" "$requests"; done
+}
+
+case ${1-} in
+    turn)
+        build_bench
+        "$BENCH" "${@:2}"
+        ;;
+    instructions) instructions "${@:2}" ;;
+    -h | --help) usage ;;
+    *) usage >&2; die 2 "name a benchmark" ;;
+esac

@@ -1,0 +1,50 @@
+//! One gateway per device.
+//!
+//! Owns the claim on a device's name, an abstract socket that the kernel frees when the process ends, however it ends.
+//! Refuses to claim what EAL arguments name: who writes those may share a device on purpose.
+
+use crate::failure::{Exit, Failure};
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+/// The claim; it ends when dropped.
+pub(super) struct Claim {
+    _socket: Option<UnixListener>,
+}
+
+/// Claims a device for this process, or says that another has it. Drivers such as af_packet would let both start and
+/// both answer every frame.
+pub(super) fn claim(device: &str) -> Result<Claim, Failure> {
+    let name = device_name(device);
+    let bound = SocketAddr::from_abstract_name(format!("penstock/{name}")).and_then(|at| UnixListener::bind_addr(&at));
+    match bound {
+        Ok(socket) => Ok(Claim { _socket: Some(socket) }),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            let what = format!("another penstock on this machine uses {name}");
+            Err(Failure::new(Exit::Environment, what).fix("stop it (pgrep -a penstock), or choose another port.device"))
+        }
+        // Without abstract sockets there is no claim, and no reason not to start.
+        Err(_) => Ok(Claim { _socket: None }),
+    }
+}
+
+/// The kernel interface a vdev names, or the whole device.
+fn device_name(device: &str) -> &str {
+    device.split(',').find_map(|argument| argument.trim().strip_prefix("iface=")).unwrap_or(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_claimed_once_by_interface() {
+        let first = claim("net_af_packet0,iface=claimtest0,qpairs=1").unwrap();
+        let second = claim("net_tap3,iface=claimtest0").err().unwrap();
+        assert!(second.to_string().contains("another penstock on this machine uses claimtest0"), "{second}");
+        assert!(claim("0000:ff:1f.7").is_ok());
+        drop(first);
+        assert!(claim("net_tap3,iface=claimtest0").is_ok());
+    }
+}

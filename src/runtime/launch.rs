@@ -1,0 +1,246 @@
+//! Starting and stopping everything, in order: EAL, device, pools, workers; then the reverse.
+
+use super::claim::claim;
+use super::plan::{Machine, Plan};
+use super::report::{bytes_text, counter_lines, loss_line, mac_text, network_lines, offloads_text, say};
+use super::shutdown::Command;
+use super::supervise::{SignalSource, keep_off, supervise};
+use super::turn_loop::{self, Event, Outcome, Seat, Shared};
+use super::{RunOptions, parts};
+use crate::config::Config;
+use crate::dpdk::{self, Clock, Eal, EthPort, FRAME_OVERHEAD, Lcore, Pool, PortOptions, PortShape, QueuePort, Task};
+use crate::failure::{Exit, Failure};
+use crate::net::neighbor::Neighbors;
+use crate::port::Port;
+use crate::telemetry::Counters;
+use crate::worker::Worker;
+use crossbeam_utils::CachePadded;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, Sender};
+
+/// A device that runs, with the pools its frames are from.
+struct Bed {
+    port: EthPort,
+    shape: PortShape,
+    lcores: Vec<Lcore>,
+    /// By NUMA node.
+    pools: Vec<Pool>,
+}
+
+pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
+    let machine = Machine::look();
+    let config = Arc::new(options.config);
+    let planned = options.eal_args.is_none();
+    let args = eal_args(options.eal_args, &config, &machine)?;
+    let device = config.port.device.as_deref().filter(|_| planned);
+    let _claim = device.map(claim).transpose()?;
+    let eal = Eal::start(&args)?;
+    let set_up = set_up_port(&eal, &config);
+    eal.settle(set_up.is_ok());
+    let (bed, queues) = set_up?;
+    let (sender, events) = mpsc::channel();
+    let worker_cpus: Vec<usize> = bed.lcores.iter().filter_map(|lcore| lcore.cpu).map(|cpu| cpu as usize).collect();
+    let signals = SignalSource::start(sender.clone(), &machine.cpus, &worker_cpus)?;
+    keep_off(&machine.cpus, &worker_cpus);
+    say_port(&bed, &queues, &config);
+    let outcome = serve(&eal, &config, &bed, queues, sender, &events);
+    drop(signals);
+    tear_down(bed);
+    outcome
+}
+
+/// The given arguments, or planned ones; printed either way.
+fn eal_args(given: Option<Vec<String>>, config: &Config, machine: &Machine) -> Result<Vec<String>, Failure> {
+    let (args, notices) = match given {
+        // EAL takes the first argument for the program's name.
+        Some(args) => (std::iter::once("penstock".to_string()).chain(args).collect(), Vec::new()),
+        None => {
+            let plan = Plan::make(config, machine, |workers| pool_mib(config, workers))?;
+            (plan.args, plan.notices)
+        }
+    };
+    say(&format!("EAL: {} ({})", args.join(" "), dpdk::version()));
+    for notice in notices {
+        say(&format!("note: {notice}"));
+    }
+    Ok(args)
+}
+
+/// Memory for the frames of so many workers before the device was asked, in MiB.
+fn pool_mib(config: &Config, workers: usize) -> u64 {
+    let frames = dpdk::pool_frames(u16::try_from(workers).unwrap_or(u16::MAX), 1024, 1024);
+    let room = usize::from(config.port.mtu.unwrap_or(0)).max(2048) + 128 + FRAME_OVERHEAD;
+    (frames as usize * room).div_ceil(1 << 20) as u64
+}
+
+fn set_up_port(eal: &Eal, config: &Config) -> Result<(Bed, Vec<QueuePort>), Failure> {
+    let mut port = EthPort::find(eal, config.port.device.as_deref())?;
+    let mut lcores = eal.worker_lcores();
+    if let Some(count) = config.workers.count {
+        lcores.truncate(usize::from(count));
+    }
+    if lcores.is_empty() {
+        let what = "EAL has no worker lcore beside the main one";
+        return Err(Failure::new(Exit::Environment, what).fix("give it two: -l 0,1, or on one CPU --lcores 0@0,1@0"));
+    }
+    let options = PortOptions {
+        queues: u16::try_from(lcores.len()).unwrap_or(u16::MAX),
+        mtu: config.port.mtu,
+        multicast: config.port.addresses.iter().any(|cidr| cidr.address.is_ipv6()),
+    };
+    let shape = port.configure(&options)?;
+    if usize::from(shape.queues) < lcores.len() {
+        say(&format!(
+            "note: {} has {} queue pairs: {} of {} lcores stay idle",
+            port.name(),
+            shape.queues,
+            lcores.len() - usize::from(shape.queues),
+            lcores.len()
+        ));
+        lcores.truncate(usize::from(shape.queues));
+    }
+    let by_node = make_pools(eal, &lcores, &shape)?;
+    let pools: Vec<Pool> = lcores.iter().filter_map(|lcore| by_node.get(&lcore.node).cloned()).collect();
+    let queues = port.start(&shape, &options, &pools)?;
+    if !port.wait_link(say) {
+        say(&format!("note: the link of {} is down; serving begins when it comes up", port.name()));
+    }
+    Ok((Bed { port, shape, lcores, pools: by_node.into_values().collect() }, queues))
+}
+
+/// One pool on each NUMA node that has workers, sized for them.
+fn make_pools(eal: &Eal, lcores: &[Lcore], shape: &PortShape) -> Result<BTreeMap<u32, Pool>, Failure> {
+    let mut workers = BTreeMap::<u32, u16>::new();
+    for lcore in lcores {
+        *workers.entry(lcore.node).or_default() += 1;
+    }
+    let pool = |(node, count)| {
+        let frames = dpdk::pool_frames(count, shape.rx_descriptors, shape.tx_descriptors);
+        Ok((node, Pool::new(eal, Some(node), frames, shape.room)?))
+    };
+    workers.into_iter().map(pool).collect()
+}
+
+fn say_port(bed: &Bed, queues: &[QueuePort], config: &Config) {
+    let Bed { port, shape, .. } = bed;
+    let Some(caps) = queues.first().map(Port::caps) else { return };
+    let spread = match (shape.queues, shape.rss) {
+        (1, _) => "",
+        (_, true) => " spread by RSS",
+        (_, false) => " spread by the driver, if it does",
+    };
+    say(&format!(
+        "port: {} ({}), {}, MTU {}, queue pairs: {}{spread}, descriptors: {}+{}, offloads: {}",
+        port.name(),
+        port.driver(),
+        mac_text(caps.mac),
+        caps.mtu,
+        shape.queues,
+        shape.rx_descriptors,
+        shape.tx_descriptors,
+        offloads_text(caps)
+    ));
+    for line in network_lines(config) {
+        say(&line);
+    }
+}
+
+/// Launches the workers and waits for their end.
+fn serve(
+    eal: &Eal,
+    config: &Arc<Config>,
+    bed: &Bed,
+    queues: Vec<QueuePort>,
+    sender: Sender<Event>,
+    events: &Receiver<Event>,
+) -> Result<(), Failure> {
+    let shared = Arc::new(Shared {
+        command: CachePadded::new(AtomicU8::new(Command::Run as u8)),
+        clock: Clock::start(eal),
+        config: Arc::clone(config),
+        neighbors: Neighbors::new(),
+    });
+    let counters: Vec<Arc<Counters>> = queues.iter().map(|_| Arc::default()).collect();
+    let mut tasks = Vec::new();
+    // Dropped before the tasks, whose drop waits for the lcores: also an early return ends the workers.
+    let _stop = StopOnDrop(&shared);
+    for ((lcore, port), counters) in bed.lcores.iter().zip(queues).zip(&counters) {
+        let seat = Seat { port, node: lcore.node, counters: Arc::clone(counters), events: sender.clone() };
+        let shared = Arc::clone(&shared);
+        tasks.push(eal.launch(*lcore, move || turn_loop::run(seat, &shared))?);
+    }
+    drop(sender);
+    supervise(&shared, events, tasks.len(), |backing| {
+        say_memory(config, bed, backing);
+        say("ready");
+    });
+    let outcome = join(tasks);
+    for line in counter_lines(&counters) {
+        say(&line);
+    }
+    if let Some(line) = loss_line(&bed.port.stats()) {
+        say(&line);
+    }
+    outcome
+}
+
+struct StopOnDrop<'a>(&'a Shared);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.command.store(Command::Stop as u8, Relaxed);
+    }
+}
+
+fn say_memory(config: &Config, bed: &Bed, backing: &str) {
+    let arena = Worker::<QueuePort, parts::Program>::arena_size(config);
+    let frames: u32 = bed.pools.iter().map(Pool::frames).sum();
+    let bytes: usize = bed.pools.iter().map(Pool::bytes).sum();
+    say(&format!(
+        "memory: {frames} frames in {}; {} for {} connections of each of {} workers, on {backing}",
+        bytes_text(bytes),
+        bytes_text(arena),
+        config.workers.connections,
+        bed.lcores.len()
+    ));
+}
+
+/// Collects the workers' ends: the first failure is the program's.
+fn join(tasks: Vec<Task<Result<Outcome, Failure>>>) -> Result<(), Failure> {
+    let (mut total, mut failed) = (Outcome::default(), Ok(()));
+    for (worker, task) in tasks.into_iter().enumerate() {
+        let ended = match task.join() {
+            Ok(ended) => ended,
+            Err(panic) => Err(Failure::new(Exit::Runtime, format!("worker {worker} panicked: {panic}"))),
+        };
+        match ended {
+            Ok(outcome) => {
+                total.cut += outcome.cut;
+                total.refused += outcome.refused;
+            }
+            Err(failure) => failed = failed.and(Err(failure)),
+        }
+    }
+    if total.cut > 0 {
+        say(&format!("cut: {} connections were still open", total.cut));
+    }
+    if total.refused > 0 {
+        say(&format!("refused: {} frames that the driver could not send", total.refused));
+    }
+    failed
+}
+
+/// Closes the device and counts the frames: all of them are back in their pool now, or have leaked.
+fn tear_down(bed: Bed) {
+    let Bed { port, pools, .. } = bed;
+    drop(port);
+    for pool in pools {
+        match pool.in_use() {
+            0 => {}
+            leaked => say(&format!("warning: {leaked} frames of pool {} leaked", pool.name())),
+        }
+    }
+    say("stopped");
+}

@@ -1,0 +1,97 @@
+//! The worker's loop on its lcore: read the clock, take a turn, look at the command.
+
+use super::parts;
+use super::shutdown::Command;
+use crate::config::Config;
+use crate::dpdk::{Clock, QueuePort};
+use crate::failure::Failure;
+use crate::net::neighbor::Neighbors;
+use crate::telemetry::Counters;
+use crate::worker::{Worker, WorkerParts};
+use crossbeam_utils::CachePadded;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::mpsc::Sender;
+
+/// What the control thread waits for.
+pub(super) enum Event {
+    /// A signal arrived.
+    Signal(super::shutdown::Signal),
+    /// A worker holds all its memory, and serves. Says what backs the arena.
+    Ready(String),
+    /// A worker returned or panicked.
+    Ended,
+}
+
+/// What all workers and the control thread share.
+pub(super) struct Shared {
+    /// A `Command`.
+    pub(super) command: CachePadded<AtomicU8>,
+    pub(super) clock: Clock,
+    pub(super) config: Arc<Config>,
+    pub(super) neighbors: Arc<Neighbors>,
+}
+
+/// One worker's own.
+pub(super) struct Seat {
+    pub(super) port: QueuePort,
+    pub(super) node: u32,
+    pub(super) counters: Arc<Counters>,
+    pub(super) events: Sender<Event>,
+}
+
+/// Tells the control thread that the worker is gone, also when it unwinds.
+struct EndNotice(Sender<Event>);
+
+impl Drop for EndNotice {
+    fn drop(&mut self) {
+        // Nobody listens only when the control thread is gone.
+        let _ = self.0.send(Event::Ended);
+    }
+}
+
+/// Builds the worker on its own lcore, so that its memory is touched there first, and runs it until told to stop.
+/// Returns the connections that were cut and the frames that the driver refused.
+pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
+    let Seat { port, node, counters, events } = seat;
+    let _notice = EndNotice(events.clone());
+    let bytes = Worker::<QueuePort, parts::Program>::arena_size(&shared.config);
+    let (arena, backing) = parts::build_arena(&shared.config, bytes, node)?;
+    let mut worker = Worker::new(WorkerParts {
+        port,
+        app: parts::Program::new(&shared.config)?,
+        config: Arc::clone(&shared.config),
+        neighbors: Arc::clone(&shared.neighbors),
+        counters,
+        arena,
+        secret: parts::build_secret()?,
+        now: shared.clock.instant(),
+    })?;
+    let _ = events.send(Event::Ready(backing));
+    let mut draining = false;
+    loop {
+        let now = shared.clock.now();
+        worker.turn(now);
+        let command = shared.command.load(Relaxed);
+        if command == Command::Run as u8 {
+            continue;
+        }
+        if command == Command::Stop as u8 || (draining && worker.connections() == 0) {
+            break;
+        }
+        if !draining {
+            worker.drain(now);
+            draining = true;
+        }
+    }
+    Ok(Outcome { cut: worker.connections(), refused: worker.port_mut().refused() })
+}
+
+/// How a worker ended.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Outcome {
+    /// Connections that were still open.
+    pub(super) cut: usize,
+    /// Frames that the driver could not send.
+    pub(super) refused: u64,
+}

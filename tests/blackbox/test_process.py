@@ -1,0 +1,169 @@
+"""The program as a process: signals, exit codes, errors that name their fix, and nothing left behind."""
+
+import contextlib
+import re
+import signal
+
+import gateway_config
+from gateway_config import Site
+from netns import no_hugepages, until
+from penstock_bed import Bed, traces
+
+PLAIN_SITE = Site(routes=gateway_config.base_routes())
+FIX = re.compile(r"^\s*fix: ", re.MULTILINE)
+BUSY_FRAMES = 2000
+
+
+def bed_of(options, site=PLAIN_SITE):
+    options.need_gateway()
+    return Bed(options, site)
+
+
+class Unstarted(Bed):
+    """A bed whose gateway the test starts itself."""
+
+    def wait_ready(self, gateway):
+        pass
+
+    def launch(self):
+        return None
+
+
+@contextlib.contextmanager
+def link_only(options, kind="af_packet"):
+    """The link and the folder, without a gateway."""
+    options.need_gateway()
+    with Unstarted(options.with_(kind=kind), PLAIN_SITE) as bed:
+        yield bed
+
+
+def outcome(bed):
+    """Launches the gateway on the bed's link and returns how it ended."""
+    process = Bed.launch(bed)
+    return process.wait(), process
+
+
+def assert_ends(bed, status, fix=True):
+    ended, process = outcome(bed)
+    assert ended == status, f"exit status {ended} instead of {status}:\n{process.tail()}"
+    assert "error:" in process.text(), process.tail()
+    if fix:
+        assert FIX.search(process.text()), f"names no fix:\n{process.tail()}"
+    assert "panicked" not in process.text(), process.tail()
+
+
+def stop_under_load(options, number):
+    with bed_of(options) as bed:
+        wrk = bed.start("wrk", "-t", "1", "-c", "50", "-d", "30s", bed.url("/hello"))
+        before = bed.network.client_packets()
+        until(lambda: bed.network.client_packets() > before + BUSY_FRAMES, "load from wrk")
+        assert wrk.alive(), wrk.tail()
+        bed.stop(number)
+
+
+def test_sigterm_under_load(options):
+    stop_under_load(options, signal.SIGTERM)
+
+
+def test_sigint_under_load(options):
+    stop_under_load(options, signal.SIGINT)
+
+
+def test_sigterm_while_idle(options):
+    with bed_of(options) as bed:
+        with bed.connect() as connection:
+            assert connection.get().status == 200
+            bed.stop()
+
+
+def test_sigterm_mid_body(options):
+    large = 20 * gateway_config.MEGABYTE
+    site = Site(routes=PLAIN_SITE.routes + gateway_config.file_routes(large))
+    with bed_of(options, site) as bed:
+        with bed.connect(receive_buffer=4096) as connection:
+            connection.send(f"GET /files/{large} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            assert connection.receive(100)
+            bed.stop()
+
+
+def test_nothing_is_left_after_a_stop(options):
+    options.need_gateway()
+    before = traces()
+    with bed_of(options) as bed:
+        bed.assert_serves()
+        bed.stop()
+        if options.kind == "tap":
+            until(lambda: bed.network.client not in bed.network.ip("link", "show"), "the end of the tap device")
+        after = traces()
+        assert after["hugepage files"] == before["hugepage files"], after
+        assert after["used hugepages"] == before["used hugepages"], after
+    assert traces() == before
+
+
+def test_nothing_is_left_after_a_kill(options):
+    """SIGKILL: what remains must not keep the next one from starting."""
+    with bed_of(options) as bed:
+        bed.assert_serves()
+        bed.gateway.kill()
+    with bed_of(options) as bed:
+        bed.assert_serves()
+        bed.stop()
+
+
+def test_unknown_driver(options):
+    with link_only(options) as bed:
+        bed.device = lambda: "net_nonesuch0"
+        assert_ends(bed, 4)
+
+
+def test_interface_that_does_not_exist(options):
+    with link_only(options) as bed:
+        bed.device = lambda: "net_af_packet0,iface=pgnonesuch"
+        assert_ends(bed, 4)
+
+
+def test_pci_device_that_does_not_exist(options):
+    with link_only(options) as bed:
+        bed.device = lambda: "0000:ff:1f.7"
+        assert_ends(bed, 4)
+
+
+def test_bad_configuration(options):
+    with link_only(options) as bed:
+        bed.site = Site(routes=PLAIN_SITE.routes, http={"head_timeoutt": "1s"})
+        assert_ends(bed, 3, fix=False)
+
+
+def test_configuration_that_does_not_exist(options):
+    with link_only(options) as bed:
+        bed.command = lambda: [options.binary, "run", "-c", str(bed.folder / "nonesuch.toml")]
+        assert_ends(bed, 3, fix=False)
+
+
+def test_bad_command_line(options):
+    with link_only(options) as bed:
+        bed.command = lambda: [options.binary, "run", "--nonesuch"]
+        assert_ends(bed, 2, fix=False)
+
+
+def test_hugepages_required_and_missing(options):
+    options.need_gateway()
+    with no_hugepages(), link_only(options.with_(huge=True)) as bed:
+        assert_ends(bed, 4)
+
+
+def test_check(options):
+    with link_only(options) as bed:
+        config = str(bed.write_config(bed.device()))
+        bed.command = lambda: [options.binary, "check", "-c", config]
+        status, process = outcome(bed)
+        assert status == 0, process.tail()
+
+
+def test_second_gateway_on_the_same_device(options):
+    """The second one ends with an error; the first one is not disturbed."""
+    options.need_gateway()
+    with bed_of(options.with_(kind="af_packet")) as bed:
+        assert_ends(bed, 4)
+        bed.assert_serves()
+        bed.stop()
