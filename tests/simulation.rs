@@ -81,7 +81,6 @@ const SEEN: &[Counter] = &[
     Counter::ConnTimedOut,
     Counter::RstTx,
     Counter::TimeWaitEntered,
-    Counter::TimeWaitAck,
     Counter::Http1xx,
     Counter::Http4xx,
     Counter::HttpMalformed,
