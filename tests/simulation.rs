@@ -81,6 +81,7 @@ const SEEN: &[Counter] = &[
     Counter::ConnTimedOut,
     Counter::RstTx,
     Counter::TimeWaitEntered,
+    Counter::ChallengeAck,
     Counter::Http1xx,
     Counter::Http4xx,
     Counter::HttpMalformed,

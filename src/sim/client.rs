@@ -207,7 +207,7 @@ impl Client {
         }
         self.follow_script(host);
         self.follow_socket(host);
-        if self.outcome.is_none() && !self.all_answered() && now.mono >= self.progress_at + GIVE_UP {
+        if self.outcome.is_none() && now.mono >= self.progress_at + GIVE_UP {
             self.leave(host, Outcome::Lost("the client gave up"));
         }
     }
