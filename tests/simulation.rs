@@ -110,7 +110,7 @@ fn sweep() {
     for (counter, n) in Counter::ALL.iter().zip(&counters).filter(|(_, n)| **n > 0) {
         println!("{n:>12} {counter:?}");
     }
-    assert!(excused * 100 <= clients, "{excused} of {clients} clients lost their connection to a timeout");
+    assert!(excused * 50 <= clients, "{excused} of {clients} clients lost their connection to a timeout");
     let unseen: Vec<_> = SEEN.iter().filter(|counter| counters[**counter as usize] == 0).collect();
     assert!(seeds < 50 || unseen.is_empty(), "nothing made these happen: {unseen:?}");
 }
