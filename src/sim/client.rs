@@ -279,6 +279,11 @@ impl Client {
         Ok(())
     }
 
+    /// The clock jumped: what passed does not count against the client's patience.
+    pub fn overlook(&mut self, time: Duration) {
+        self.progress_at = self.progress_at + time;
+    }
+
     fn progress(&mut self, now: Instant) {
         self.longest_stall = self.longest_stall.max(now.since(self.progress_at));
         self.progress_at = now;

@@ -256,6 +256,7 @@ impl<N: Node> World<N> {
     /// The clock jumps ahead; what fell due meanwhile happens at the next step, late.
     pub fn jump(&mut self, by: Duration) {
         self.now = self.now + by;
+        self.clients.iter_mut().for_each(|client| client.overlook(by));
     }
 
     /// Goes on until `done` or `max` has passed; returns whether it was `done`.
