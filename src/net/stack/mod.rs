@@ -66,6 +66,8 @@ struct Slot<S> {
     deadline: Instant,
     /// When the timer fires at the latest; FAR when it is not armed.
     armed: Instant,
+    /// Bytes not acknowledged when the closing was last given time.
+    unsent: usize,
     /// The last segment sent.
     last: Last,
     session: S,
@@ -337,6 +339,7 @@ impl<S: Default> Default for Slot<S> {
             l2: None,
             deadline: Instant::FAR,
             armed: Instant::FAR,
+            unsent: 0,
             last: Last::default(),
             session: S::default(),
         }
