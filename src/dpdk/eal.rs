@@ -66,12 +66,12 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if thread::current().id() != self.started_on {
             // EAL memory may be in use by the main lcore; the process gives it back when it ends.
-            eprintln!(
-                "warning: the last user of DPDK ended on a thread other than the main lcore; EAL is not cleaned up"
+            log::show(
+                "warning: the last user of DPDK ended on a thread other than the main lcore; EAL is not cleaned up",
             );
             return;
         }
-        // SAFETY: this is the main lcore, and no port, pool, task or lcore handle exists: each holds an `Eal`.
+        // SAFETY: this is the main lcore, and no port, pool or task exists: each holds an `Eal`.
         unsafe { sys::rte_eal_cleanup() };
         remove(self.own_runtime_dir.as_deref());
     }
