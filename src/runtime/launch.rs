@@ -222,7 +222,8 @@ fn join(tasks: Vec<Task<Result<Outcome, Failure>>>) -> Result<(), Failure> {
     for (worker, task) in tasks.into_iter().enumerate() {
         let ended = match task.join() {
             Ok(ended) => ended,
-            Err(panic) => Err(Failure::new(Exit::Runtime, format!("worker {worker} panicked: {panic}"))),
+            Err(panic) => Err(Failure::new(Exit::Runtime, format!("worker {worker} panicked: {panic}"))
+                .fix("start it again, and report this with what RUST_BACKTRACE=1 prints before it")),
         };
         match ended {
             Ok(outcome) => {
