@@ -42,8 +42,8 @@ pub trait Frame {
     /// As `bytes`, for writing.
     fn bytes_mut(&mut self) -> &mut [u8];
 
-    /// Sets the length of the first segment; new bytes have unspecified content. Lengths over the frame's room are cut
-    /// to it.
+    /// Sets the length of the first segment, which becomes the only one; new bytes have unspecified content. Lengths over
+    /// the frame's room are cut to it.
     fn set_len(&mut self, len: usize);
 
     /// Appends the further segments of a chained frame to `out`; nothing for the usual single segment. Returns false when

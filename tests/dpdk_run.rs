@@ -81,6 +81,16 @@ fn term_and_int_end_it_cleanly() {
 }
 
 #[test]
+fn what_a_killed_gateway_left_is_removed_by_the_next() {
+    // No process has this number: the kernel's limit is 2^22.
+    let left = ["/var/run/dpdk", "/tmp/dpdk"].map(|base| std::path::Path::new(base).join("penstock_4194305"));
+    let left: Vec<_> = left.into_iter().filter(|dir| std::fs::create_dir_all(dir).is_ok()).collect();
+    run_until(rustix::process::Signal::TERM);
+    assert!(left.iter().any(|dir| !dir.exists()), "none of {left:?} was removed");
+    left.iter().filter(|dir| dir.exists()).for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
+}
+
+#[test]
 fn a_device_that_is_not_there_is_exit_code_4_and_a_fix() {
     let output = start("net_af_packet0,iface=no_such_if").wait_with_output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);

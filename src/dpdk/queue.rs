@@ -6,14 +6,29 @@ use arrayvec::ArrayVec;
 use core::ptr::{self, NonNull};
 use core::time::Duration;
 use dpdk_sys as sys;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The ports that have a `Device`: a second one would close the port under the first.
+static OPEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
 
 /// A started or stopped device; closed when the last handle is dropped.
 pub(super) struct Device {
     pub(super) id: u16,
     /// Kept until the device is closed: its queues hold their frames.
     pub(super) pools: OnceLock<Vec<Pool>>,
-    pub(super) _eal: Eal,
+    _eal: Eal,
+}
+
+impl Device {
+    /// The only device of a port that exists; None when there is one already.
+    pub(super) fn open(id: u16, eal: &Eal) -> Option<Device> {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.contains(&id) {
+            return None;
+        }
+        open.push(id);
+        Some(Device { id, pools: OnceLock::new(), _eal: eal.clone() })
+    }
 }
 
 impl Drop for Device {
@@ -25,6 +40,7 @@ impl Drop for Device {
             }
             sys::rte_eth_dev_close(self.id);
         }
+        OPEN.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != self.id);
     }
 }
 
@@ -141,8 +157,7 @@ impl Port for QueuePort {
         let len = burst.len();
         let frames = burst.as_mut_ptr();
         // SAFETY: an Mbuf is one pointer to an rte_mbuf, so the array is `len >= ready` of them. The driver owns the
-        // first
-        // `sent` from here on: they leave the array without being dropped, and the rest moves to its front.
+        // first `sent` from here on: they leave the array without being dropped, and the rest moves to its front.
         unsafe {
             let sent = usize::from(sys::shim_tx_burst(self.port, self.queue, frames.cast(), ready));
             burst.set_len(0);

@@ -3,9 +3,13 @@
 use super::shutdown::{Shutdown, Signal};
 use super::turn_loop::{Event, Shared};
 use crate::failure::{Exit, Failure};
+use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_default};
 use signal_hook::iterator::{Handle, Signals};
-use std::sync::atomic::Ordering::Relaxed;
+use signal_hook::low_level::unregister;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,7 +17,33 @@ use std::time::Duration;
 /// Between two synchronisations of the wall clock, and looks at the drain deadline.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Receives TERM and INT from its making on; a thread turns them into events once EAL runs.
+const SIGNALS: [i32; 2] = [SIGTERM, SIGINT];
+
+/// Keeps a TERM or INT that comes while EAL and the device start: then the gateway goes on starting, drains and cleans
+/// up. A second one ends the process, in case the start hangs.
+pub(super) struct EarlySignals {
+    signals: Signals,
+    actions: Vec<SigId>,
+}
+
+impl EarlySignals {
+    pub(super) fn keep() -> Result<EarlySignals, Failure> {
+        let seen = Arc::new(AtomicBool::new(false));
+        let mut actions = Vec::new();
+        for signal in SIGNALS {
+            // Actions run in this order.
+            actions.push(register_conditional_default(signal, Arc::clone(&seen)).map_err(no_signals)?);
+            actions.push(register(signal, Arc::clone(&seen)).map_err(no_signals)?);
+        }
+        Ok(EarlySignals { signals: Signals::new(SIGNALS).map_err(no_signals)?, actions })
+    }
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Environment, format!("signals cannot be handled: {error}"))
+}
+
+/// A thread that turns TERM and INT into events.
 pub(super) struct SignalSource {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
@@ -21,10 +51,16 @@ pub(super) struct SignalSource {
 
 impl SignalSource {
     /// Starts the thread, off the worker CPUs.
-    pub(super) fn start(events: Sender<Event>, cpus: &[usize], worker_cpus: &[usize]) -> Result<SignalSource, Failure> {
-        let fail =
-            |error: std::io::Error| Failure::new(Exit::Environment, format!("signals cannot be handled: {error}"));
-        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(fail)?;
+    pub(super) fn start(
+        early: EarlySignals,
+        events: Sender<Event>,
+        cpus: &[usize],
+        worker_cpus: &[usize],
+    ) -> Result<SignalSource, Failure> {
+        let EarlySignals { mut signals, actions } = early;
+        for action in actions {
+            unregister(action);
+        }
         let handle = signals.handle();
         let (cpus, worker_cpus) = (cpus.to_vec(), worker_cpus.to_vec());
         let thread = std::thread::Builder::new().name("penstock-signal".into()).spawn(move || {
@@ -36,7 +72,7 @@ impl SignalSource {
                 }
             }
         });
-        Ok(SignalSource { handle, thread: Some(thread.map_err(fail)?) })
+        Ok(SignalSource { handle, thread: Some(thread.map_err(no_signals)?) })
     }
 }
 

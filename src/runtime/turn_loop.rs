@@ -35,7 +35,8 @@ pub(super) struct Shared {
 /// One worker's own.
 pub(super) struct Seat {
     pub(super) port: QueuePort,
-    pub(super) node: u32,
+    /// The lcore's NUMA node.
+    pub(super) node: Option<u32>,
     pub(super) counters: Arc<Counters>,
     pub(super) events: Sender<Event>,
 }
@@ -76,7 +77,7 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         if command == Command::Run as u8 {
             continue;
         }
-        if command == Command::Stop as u8 || (draining && worker.connections() == 0) {
+        if command == Command::Stop as u8 || (draining && is_drained(&worker)) {
             break;
         }
         if !draining {
@@ -85,6 +86,11 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         }
     }
     Ok(Outcome { cut: worker.connections(), refused: worker.port_mut().refused() })
+}
+
+/// Nobody is connected, and the last answer, FIN or RST is with the device.
+fn is_drained(worker: &Worker<QueuePort, parts::Program>) -> bool {
+    worker.connections() == 0 && worker.stack().frames_to_send() == 0
 }
 
 /// How a worker ended.

@@ -219,6 +219,11 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.half_open
     }
 
+    /// Frames that are still to be sent: backlog, waiting for neighbours.
+    pub fn frames_to_send(&self) -> usize {
+        self.tx.len() + self.link.frames_waiting()
+    }
+
     /// Frames the stack holds between turns: backlog, spare, waiting for neighbours.
     pub fn frames_held(&self) -> usize {
         self.tx.len() + usize::from(self.spare.is_some()) + self.link.frames_waiting()
