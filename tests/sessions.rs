@@ -5,6 +5,8 @@
 
 #[path = "sessions/peer.rs"]
 mod peer;
+#[path = "sessions/same.rs"]
+mod same;
 
 use peer::{Bed, Peer};
 use penstock::config::{
@@ -492,61 +494,5 @@ fn a_large_body_arrives_byte_for_byte() {
         let found = answers(&bed.ask(peer, &[head("GET /large", ""), GET.to_vec()].concat()));
         assert_eq!(found.len(), 2);
         assert!(found[0].body[..] == large()[..] && found[1].body == b"hello\n");
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Case {
-    name: String,
-    request: String,
-    status: u16,
-}
-
-fn cases() -> Vec<(Case, Vec<u8>)> {
-    let lines = include_str!("data/requests.jsonl").lines();
-    let cases = lines.map(|line| serde_json::from_str::<Case>(line).unwrap());
-    cases.map(|case| (case.request.chars().map(|c| c as u8).collect(), case)).map(|(b, c)| (c, b)).collect()
-}
-
-#[test]
-fn a_head_seen_before_has_the_answer_it_had() {
-    let mut bed = bed();
-    for (case, request) in cases().into_iter().filter(|(case, _)| case.status == 200) {
-        let mut peer = bed.connect();
-        let mut first = Vec::new();
-        for i in 0..12 {
-            let answer = bed.ask(peer, &request);
-            if i == 0 {
-                first = answer.clone();
-            }
-            assert!(!first.is_empty() && answer == first, "{}, time {i}", case.name);
-            if bed.is_finished(peer) {
-                bed.finish(peer);
-                peer = bed.connect();
-            }
-        }
-        bed.finish(peer);
-    }
-}
-
-#[test]
-fn heads_seen_before_excuse_nothing() {
-    let mut bed = bed();
-    let known = head("GET /", "X-Long: enough to be remembered\r\n");
-    for (case, request) in cases().into_iter().filter(|(case, _)| case.status != 200) {
-        // One after the other, and all at once.
-        for pieces in [12, 1] {
-            let peer = bed.connect();
-            let mut received = Vec::new();
-            for _ in 0..pieces {
-                received.extend(bed.ask(peer, &known.repeat(12 / pieces)));
-            }
-            received.extend(bed.ask(peer, &request));
-            let found = statuses(&received);
-            assert_eq!(found[..12], [200; 12], "{}", case.name);
-            assert_eq!(found[12..], [case.status], "{}", case.name);
-            assert!(bed.is_finished(peer) && !bed.is_reset(peer), "{}", case.name);
-            bed.finish(peer);
-        }
     }
 }
