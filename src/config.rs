@@ -35,7 +35,7 @@ pub struct PortConfig {
     pub gateways: Vec<IpAddr>,
     /// VLAN identifier 1..=4094 of a tagged port.
     pub vlan: Option<u16>,
-    /// IP packet size limit in bytes, 576..=9000 (IPv6 needs 1280); the device's own limit when None.
+    /// IP packet size limit in bytes, 576..=1500 (IPv6 needs 1280); the device's own limit, 1500 at most, when None.
     pub mtu: Option<u16>,
 }
 
@@ -91,7 +91,7 @@ pub struct HttpLimits {
     pub header_count: usize,
     /// Request body in bytes; over it: 413.
     pub body_size: u64,
-    /// From a request's first byte (or the connection's start) to the end of its head; over it: 408.
+    /// To the end of a head: from the connection's start for the first, from its first byte for others; over it: 408.
     pub head_timeout: Duration,
     /// Between two reads of a body; over it: 408.
     pub body_timeout: Duration,
@@ -114,7 +114,7 @@ pub struct TcpConfig {
     pub half_open: u32,
     /// From SYN to the handshake's last ACK.
     pub handshake_timeout: Duration,
-    /// In FIN-WAIT-2, CLOSING and LAST-ACK.
+    /// From our FIN, queued behind the last answer, to the end of the connection.
     pub fin_timeout: Duration,
     /// TIME-WAIT: 2 MSL of RFC 9293, 3.4.1, shortened as usual to 60 s or less.
     pub time_wait: Duration,

@@ -126,12 +126,12 @@ impl H1Server {
 
     fn on_deadline<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) {
         match self.state {
-            State::Head if self.begun || self.requests == 0 => self.state = State::Refuse(Reject::HeadTimeout),
+            State::Head if self.begun || self.requests == 0 => _ = self.reject(Reject::HeadTimeout),
             State::Head => {
                 cx.counters.inc(Counter::HttpIdleClosed);
                 self.close(conn);
             }
-            State::Content(_) => self.state = State::Refuse(Reject::BodyTimeout),
+            State::Content(_) => _ = self.reject(Reject::BodyTimeout),
             State::Respond | State::Refuse(_) => {
                 cx.counters.inc(Counter::HttpWriteTimeout);
                 conn.abort();
@@ -166,8 +166,8 @@ impl H1Server {
     /// The front of the ring holds no whole head: it wraps, outgrew the ring, or has not arrived.
     #[cold]
     fn wait_for_head<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) -> Step {
-        if !self.begun {
-            self.begun = true;
+        // The first head's time began with the connection.
+        if !core::mem::replace(&mut self.begun, true) && self.requests > 0 {
             conn.set_deadline(cx.now + cx.limits.head_timeout);
         }
         let len = conn.peek(&mut cx.scratch);
@@ -179,16 +179,19 @@ impl H1Server {
                 Step::Next
             }
             (_, None) if conn.peer_finished() => self.close(conn),
-            (_, None) if len == conn.recv_capacity() => self.outgrow(conn, cx, &scratch[..len]),
+            // A sender may wait rather than send less than a segment or half the ring (RFC 9293, 3.8.6.2.1).
+            (_, None) if len > conn.recv_capacity() / 2 => self.outgrow(conn, cx, &scratch[..len]),
             (_, None) => Step::Wait,
         };
         cx.scratch = scratch;
         step
     }
 
-    /// Moves a head that fills the ring to a buffer of its own.
+    /// Moves a head that leaves too little of the ring to a buffer of its own. Without one, the rest of the ring has to do.
     fn outgrow<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>, bytes: &[u8]) -> Step {
-        let Some(mut block) = cx.heads.take() else { return self.reject(Reject::HeadBuffers) };
+        let Some(mut block) = cx.heads.take() else {
+            return if bytes.len() < conn.recv_capacity() { Step::Wait } else { self.reject(Reject::HeadBuffers) };
+        };
         block[..bytes.len()].copy_from_slice(bytes);
         conn.discard(bytes.len());
         self.large = Some(LargeHead { block, len: bytes.len() });
@@ -214,6 +217,8 @@ impl H1Server {
     }
 
     fn reject(&mut self, reject: Reject) -> Step {
+        // A deadline for reading is none for writing.
+        self.timed = false;
         self.state = State::Refuse(reject);
         Step::Next
     }
@@ -275,18 +280,19 @@ impl H1Server {
     }
 
     fn read_content<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) -> Step {
-        if core::mem::take(&mut self.interim_due) && conn.recv_queue() == 0 {
+        if !core::mem::replace(&mut self.timed, true) {
+            conn.set_deadline(cx.now + cx.limits.body_timeout);
+        }
+        if core::mem::take(&mut self.interim_due) && conn.recv_queue() == 0 && !conn.peer_closed() {
             if conn.send_room() < response::CONTINUE.len() {
                 self.interim_due = true;
                 return Step::Wait;
             }
             conn.send(response::CONTINUE);
             cx.counters.inc(Counter::Http1xx);
-        }
-        let State::Content(decoder) = &mut self.state else { return Step::Next };
-        if !core::mem::replace(&mut self.timed, true) {
             conn.set_deadline(cx.now + cx.limits.body_timeout);
         }
+        let State::Content(decoder) = &mut self.state else { return Step::Next };
         loop {
             let step = conn.recv(|bytes| match decoder.decode(bytes, &cx.limits) {
                 Ok(step) => (step.consumed, Ok((step.consumed, step.done))),
@@ -313,6 +319,9 @@ impl H1Server {
         let answer = &mut self.answer;
         let prepared = cx.app.response(answer.id);
         if !answer.head_sent {
+            if cx.draining {
+                answer.connection = Connection::Close;
+            }
             let whole = if answer.head_only { None } else { prepared.small(answer.connection) };
             let template = whole.unwrap_or_else(|| prepared.head(answer.connection));
             // It goes out in one piece, so that its Date is one second's.
@@ -326,6 +335,8 @@ impl H1Server {
                 conn.send(&cx.scratch[..len]);
             }
             answer.head_sent = true;
+            // That was progress: content that finds no room waits anew.
+            self.timed = false;
             answer.body_sent = if whole.is_some() || answer.head_only { prepared.body().len() } else { 0 };
             cx.counters.inc(class(prepared.status()));
         }

@@ -108,9 +108,10 @@ pub static PORT: Schema = Schema {
         key("vlan", Kind::Integer(1, 4094), "untagged", "VLAN identifier of a tagged port. Other frames are dropped."),
         key(
             "mtu",
-            Kind::Integer(576, 9000),
+            Kind::Integer(limits::MTU_MIN as u64, limits::MTU_MAX as u64),
             "the device's",
-            "Largest IP packet in bytes; at least 1280 with an IPv6 address (RFC 8200, 5).",
+            "Largest IP packet sent, in bytes; at least 1280 with an IPv6 address (RFC 8200, 5). Never more than 1500: \
+             jumbo frames are not supported.",
         ),
     ],
 };
@@ -181,7 +182,8 @@ pub static HTTP: Schema = Schema {
             "head_timeout",
             Kind::Duration(100, HOUR),
             "\"10s\"",
-            "From a request's first byte, or the connection's start, to the end of its head. Over it: 408, closed.",
+            "To the end of a request's head: from the connection's start for the first one, from its first byte for others. \
+             Over it: 408, closed.",
         ),
         key(
             "body_timeout",
@@ -211,13 +213,13 @@ pub static TCP: Schema = Schema {
     keys: &[
         key(
             "rx_ring",
-            Kind::PowerOfTwo(2 * KIB, 32 * KIB),
+            Kind::PowerOfTwo(limits::RING_MIN as u64, limits::RING_MAX as u64),
             "\"4KiB\"",
             "Receive buffer of a connection: the largest window it offers.",
         ),
         key(
             "tx_ring",
-            Kind::PowerOfTwo(2 * KIB, 32 * KIB),
+            Kind::PowerOfTwo(limits::RING_MIN as u64, limits::RING_MAX as u64),
             "\"8KiB\"",
             "Transmit buffer of a connection: the most it has in flight.",
         ),
@@ -237,7 +239,7 @@ pub static TCP: Schema = Schema {
             "fin_timeout",
             Kind::Duration(SECOND, HOUR),
             "\"20s\"",
-            "In FIN-WAIT-2, CLOSING and LAST-ACK. Over it: connection reset and counted.",
+            "From our FIN, queued behind the last answer, to the end of the connection. Over it: freed and counted.",
         ),
         key(
             "time_wait",
@@ -270,7 +272,7 @@ pub static ROUTE: Schema = Schema {
             "method",
             Kind::Texts,
             "any method",
-            "Methods, at most 16; `GET` also answers `HEAD`. Others: 405 with `Allow`.",
+            "Methods, at most 16; `GET` also answers `HEAD`. Others: 405 with `Allow`; CONNECT and TRACE always 501.",
         ),
         key("respond", Kind::Table(&RESPOND), "required", "The answer."),
     ],

@@ -157,7 +157,7 @@ fn files_that_cannot_be_read_are_named() {
     fs::write(&latin, b"[port]\ndevice = \"\xe9\"").unwrap();
     let error = load_file(&latin).unwrap_err();
     assert!(error.what.ends_with("latin.toml:2:11: not UTF-8 text"), "{error}");
-    fs::write(&latin, vec![b'#'; FILE_SIZE_MAX as usize + 1]).unwrap();
+    fs::write(&latin, vec![b'#'; CONFIG_FILE_MAX + 1]).unwrap();
     assert!(load_file(&latin).unwrap_err().what.contains("at most 4MiB"));
 }
 

@@ -135,7 +135,7 @@ pub struct StackParts<'a, P: Port> {
     pub caps: Caps,
     /// This worker's counters.
     pub counters: Arc<Counters>,
-    /// Memory, at least [`Stack::arena_size`] bytes.
+    /// Memory, at least [`arena_size`] bytes.
     pub arena: &'a Arena,
     /// Random bits.
     pub secret: [u64; 4],
@@ -143,28 +143,28 @@ pub struct StackParts<'a, P: Port> {
     pub now: Instant,
 }
 
+/// Bytes of arena that a stack with this configuration and sessions `S` needs.
+pub fn arena_size<S>(config: &Config) -> usize {
+    let connections = config.workers.connections as usize;
+    let slot = size_of::<Slot<S>>() + 2 * size_of::<u32>();
+    let block = Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring);
+    let tables = FlowTable::arena_bytes(connections)
+        + TimerWheel::arena_bytes(connections)
+        + TimeWait::arena_bytes(config.tcp.time_wait_entries as usize);
+    connections * (slot + block) + tables + 64 * 1024
+}
+
+/// Bytes an established connection with a session `S` occupies: slot, socket, rings and its share of the tables.
+pub fn bytes_per_connection<S>(config: &Config) -> usize {
+    let connections = config.workers.connections as usize;
+    let tables = FlowTable::arena_bytes(connections) + TimerWheel::arena_bytes(connections);
+    size_of::<Slot<S>>()
+        + 2 * size_of::<u32>()
+        + Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring)
+        + tables.div_ceil(connections)
+}
+
 impl<P: Port, S: Default> Stack<P, S> {
-    /// Bytes of arena that a stack with this configuration needs.
-    pub fn arena_size(config: &Config) -> usize {
-        let connections = config.workers.connections as usize;
-        let slot = size_of::<Slot<S>>() + 2 * size_of::<u32>();
-        let block = Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring);
-        let tables = FlowTable::arena_bytes(connections)
-            + TimerWheel::arena_bytes(connections)
-            + TimeWait::arena_bytes(config.tcp.time_wait_entries as usize);
-        connections * (slot + block) + tables + 64 * 1024
-    }
-
-    /// Bytes an established connection occupies: slot, socket, rings and its share of the tables.
-    pub fn bytes_per_connection(config: &Config) -> usize {
-        let connections = config.workers.connections as usize;
-        let tables = FlowTable::arena_bytes(connections) + TimerWheel::arena_bytes(connections);
-        size_of::<Slot<S>>()
-            + 2 * size_of::<u32>()
-            + Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring)
-            + tables.div_ceil(connections)
-    }
-
     /// Builds the stack; all memory is reserved here.
     pub fn new(parts: StackParts<'_, P>) -> Result<Self, Failure> {
         let StackParts { config, link, caps, counters, arena, secret, now } = parts;
