@@ -32,14 +32,14 @@ impl EarlySignals {
         let mut actions = Vec::new();
         for signal in SIGNALS {
             // Actions run in this order.
-            actions.push(register_conditional_default(signal, Arc::clone(&seen)).map_err(no_signals)?);
-            actions.push(register(signal, Arc::clone(&seen)).map_err(no_signals)?);
+            actions.push(register_conditional_default(signal, Arc::clone(&seen)).map_err(|error| no_signals(&error))?);
+            actions.push(register(signal, Arc::clone(&seen)).map_err(|error| no_signals(&error))?);
         }
-        Ok(EarlySignals { signals: Signals::new(SIGNALS).map_err(no_signals)?, actions })
+        Ok(EarlySignals { signals: Signals::new(SIGNALS).map_err(|error| no_signals(&error))?, actions })
     }
 }
 
-fn no_signals(error: std::io::Error) -> Failure {
+fn no_signals(error: &std::io::Error) -> Failure {
     Failure::new(Exit::Environment, format!("signals cannot be handled: {error}"))
 }
 
@@ -72,7 +72,7 @@ impl SignalSource {
                 }
             }
         });
-        Ok(SignalSource { handle, thread: Some(thread.map_err(no_signals)?) })
+        Ok(SignalSource { handle, thread: Some(thread.map_err(|error| no_signals(&error))?) })
     }
 }
 
