@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_default};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::unregister;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -18,6 +19,10 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(500);
 
 const SIGNALS: [i32; 2] = [SIGTERM, SIGINT];
+
+/// How long workers may take to return when told to stop at once. A turn takes microseconds; one that hangs must not
+/// leave a process that only KILL ends.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Keeps a TERM or INT that comes while EAL and the device start: then the gateway goes on starting, drains and cleans
 /// up. A second one ends the process, in case the start hangs.
@@ -32,14 +37,14 @@ impl EarlySignals {
         let mut actions = Vec::new();
         for signal in SIGNALS {
             // Actions run in this order.
-            actions.push(register_conditional_default(signal, Arc::clone(&seen)).map_err(no_signals)?);
-            actions.push(register(signal, Arc::clone(&seen)).map_err(no_signals)?);
+            actions.push(register_conditional_default(signal, Arc::clone(&seen)).map_err(|error| no_signals(&error))?);
+            actions.push(register(signal, Arc::clone(&seen)).map_err(|error| no_signals(&error))?);
         }
-        Ok(EarlySignals { signals: Signals::new(SIGNALS).map_err(no_signals)?, actions })
+        Ok(EarlySignals { signals: Signals::new(SIGNALS).map_err(|error| no_signals(&error))?, actions })
     }
 }
 
-fn no_signals(error: std::io::Error) -> Failure {
+fn no_signals(error: &std::io::Error) -> Failure {
     Failure::new(Exit::Environment, format!("signals cannot be handled: {error}"))
 }
 
@@ -72,7 +77,7 @@ impl SignalSource {
                 }
             }
         });
-        Ok(SignalSource { handle, thread: Some(thread.map_err(no_signals)?) })
+        Ok(SignalSource { handle, thread: Some(thread.map_err(|error| no_signals(&error))?) })
     }
 }
 
@@ -100,6 +105,7 @@ pub(super) fn keep_off(cpus: &[usize], worker_cpus: &[usize]) -> bool {
 /// serves, with what backs the arenas.
 pub(super) fn supervise(shared: &Shared, events: &Receiver<Event>, workers: usize, ready: impl Fn(&str)) {
     let mut shutdown = Shutdown::Running;
+    let mut stopping = None;
     let (mut running, mut starting) = (workers, workers);
     while running > 0 {
         match events.recv_timeout(TICK) {
@@ -122,9 +128,24 @@ pub(super) fn supervise(shared: &Shared, events: &Receiver<Event>, workers: usiz
             Err(RecvTimeoutError::Disconnected) => return,
         }
         shared.clock.synchronise();
-        shutdown.handle_time(shared.clock.instant());
+        let now = shared.clock.instant();
+        shutdown.handle_time(now);
+        if shutdown == Shutdown::Stopping && now >= *stopping.get_or_insert(now) + STOP_MAX && running > 0 {
+            give_up(running);
+        }
         shared.command.store(shutdown.command() as u8, Relaxed);
     }
+}
+
+/// Ends the process: its lcores cannot be ended one by one, nor DPDK cleaned up under them.
+fn give_up(running: usize) -> ! {
+    let seconds = STOP_MAX.as_secs();
+    let what = format!("{running} workers did not stop within {seconds} s: ended without closing the device");
+    let failure = Failure::new(Exit::Runtime, what)
+        .fix("start it again; should it hang again, report where: gdb -p PID -batch -ex 'thread apply all bt'");
+    // A closed standard error leaves only the exit code to tell.
+    let _ = writeln!(std::io::stderr(), "{failure}");
+    std::process::exit(Exit::Runtime as i32)
 }
 
 fn announce(before: Shutdown, after: Shutdown, signal: Signal) {
