@@ -127,6 +127,16 @@ impl H1Server {
     fn on_deadline<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) {
         match self.state {
             State::Head if self.begun || self.requests == 0 => _ = self.reject(Reject::HeadTimeout),
+            // The client is still reading the last answer.
+            State::Head if conn.send_queue() > 0 && conn.send_queue() != self.room => {
+                self.room = conn.send_queue();
+                conn.set_deadline(cx.now + cx.limits.write_timeout);
+            }
+            State::Head if conn.send_queue() > 0 => {
+                cx.counters.inc(Counter::HttpWriteTimeout);
+                conn.abort();
+                self.state = State::Linger;
+            }
             State::Head => {
                 cx.counters.inc(Counter::HttpIdleClosed);
                 self.close(conn);
@@ -145,12 +155,14 @@ impl H1Server {
         if self.large.is_some() {
             return self.read_large_head(conn, cx);
         }
-        let seen = conn.recv(|bytes| {
-            if let Some((len, known)) = cx.memo.find(bytes) {
+        let seen = conn.recv(|bytes, queued| match cx.memo.find(bytes) {
+            Some((len, known)) => {
                 self.answer_to(known, cx);
-                return (len, Some(State::Respond));
+                (len, Some(State::Respond))
             }
-            self.begin(bytes, cx)
+            None if bytes.len() == queued => self.begin(bytes, cx),
+            // What lies beyond the ring's end may complete the head.
+            None => (0, None),
         });
         match seen {
             Some(Some(state)) => {
@@ -166,13 +178,20 @@ impl H1Server {
     /// The front of the ring holds no whole head: it wraps, outgrew the ring, or has not arrived.
     #[cold]
     fn wait_for_head<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) -> Step {
-        // The first head's time began with the connection.
-        if !core::mem::replace(&mut self.begun, true) && self.requests > 0 {
-            conn.set_deadline(cx.now + cx.limits.head_timeout);
-        }
         let len = conn.peek(&mut cx.scratch);
         let scratch = core::mem::take(&mut cx.scratch);
-        let step = match self.begin(&scratch[..len], cx) {
+        let read = match cx.memo.find(&scratch[..len]) {
+            Some((len, known)) => {
+                self.answer_to(known, cx);
+                (len, Some(State::Respond))
+            }
+            None => self.begin(&scratch[..len], cx),
+        };
+        // The first head's time began with the connection.
+        if read.1.is_none() && !core::mem::replace(&mut self.begun, true) && self.requests > 0 {
+            conn.set_deadline(cx.now + cx.limits.head_timeout);
+        }
+        let step = match read {
             (used, Some(state)) => {
                 conn.discard(used);
                 self.state = state;
@@ -294,7 +313,7 @@ impl H1Server {
         }
         let State::Content(decoder) = &mut self.state else { return Step::Next };
         loop {
-            let step = conn.recv(|bytes| match decoder.decode(bytes, &cx.limits) {
+            let step = conn.recv(|bytes, _| match decoder.decode(bytes, &cx.limits) {
                 Ok(step) => (step.consumed, Ok((step.consumed, step.done))),
                 Err(reject) => (0, Err(reject)),
             });
