@@ -15,6 +15,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_(info_get|configure|adjust_nb_rx_tx_desc|start|stop|close|socket_id|set_mtu|get_mtu)",
     "rte_eth_dev_(get_port_by_name|get_name_by_port|count_avail)",
     "rte_eth_(find_next_owned_by|rx_queue_setup|tx_queue_setup|macaddr_get|link_get_nowait|stats_get)",
+    "rte_eth_dev_rx_intr_ctl_q|rte_epoll_wait",
     "rte_eth_(allmulticast_enable|promiscuous_enable|xstats_get|xstats_get_names)",
 ];
 

@@ -57,6 +57,32 @@ pub struct WorkersConfig {
     pub connections: u32,
     /// Hugepages for packets and connections.
     pub hugepages: Hugepages,
+    /// What a worker does while there is nothing to do.
+    pub idle: Idle,
+}
+
+/// What a worker does while there is nothing to do: it polls for `spin`, then polls with pauses, then, if it may, sleeps.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Idle {
+    /// Whether it sleeps at all.
+    pub sleep: bool,
+    /// Polling at full speed after the last work.
+    pub spin: Duration,
+    /// From the last work to the first sleep, 0..=1 h.
+    pub sleep_after: Duration,
+    /// The longest sleep, 1..=100 ms: what the first frame may wait.
+    pub sleep_max: Duration,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Idle {
+            sleep: true,
+            spin: Duration::from_micros(200),
+            sleep_after: Duration::from_millis(10),
+            sleep_max: Duration::from_millis(1),
+        }
+    }
 }
 
 /// Whether hugepages back packet and connection memory.
@@ -181,7 +207,7 @@ impl Body {
 
 impl Default for WorkersConfig {
     fn default() -> Self {
-        WorkersConfig { count: None, connections: 16_384, hugepages: Hugepages::Auto }
+        WorkersConfig { count: None, connections: 16_384, hugepages: Hugepages::Auto, idle: Idle::default() }
     }
 }
 

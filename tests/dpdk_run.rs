@@ -20,7 +20,12 @@ fn config(device: String) -> Config {
             addresses: vec![Cidr { address: "198.18.0.2".parse().unwrap(), prefix_len: 24 }],
             ..PortConfig::default()
         },
-        workers: WorkersConfig { count: Some(1), connections: 64, hugepages: Hugepages::Off },
+        workers: WorkersConfig {
+            count: Some(1),
+            connections: 64,
+            hugepages: Hugepages::Off,
+            ..WorkersConfig::default()
+        },
         listeners: vec![Listener { address: None, port: 80 }],
         http: HttpLimits::default(),
         tcp: TcpConfig { half_open: 16, time_wait_entries: 64, ..TcpConfig::default() },

@@ -41,15 +41,24 @@ struct Case {
     connections: usize,
     load: Load,
     browser: bool,
+    /// Every request differs, so that no head is recognized.
+    unique: bool,
 }
 
 const CASES: &[Case] = &[
-    Case { name: "keepalive-1", connections: 1, load: Load::KeepAlive, browser: false },
-    Case { name: "keepalive-1000", connections: 1_000, load: Load::KeepAlive, browser: false },
-    Case { name: "keepalive-30000", connections: 30_000, load: Load::KeepAlive, browser: false },
-    Case { name: "keepalive-100000", connections: 100_000, load: Load::KeepAlive, browser: false },
-    Case { name: "keepalive-browser-1000", connections: 1_000, load: Load::KeepAlive, browser: true },
-    Case { name: "connection-per-request", connections: 200_000, load: Load::PerRequest, browser: false },
+    Case { name: "keepalive-1", connections: 1, load: Load::KeepAlive, browser: false, unique: false },
+    Case { name: "keepalive-1000", connections: 1_000, load: Load::KeepAlive, browser: false, unique: false },
+    Case { name: "keepalive-30000", connections: 30_000, load: Load::KeepAlive, browser: false, unique: false },
+    Case { name: "keepalive-100000", connections: 100_000, load: Load::KeepAlive, browser: false, unique: false },
+    Case { name: "keepalive-browser-1000", connections: 1_000, load: Load::KeepAlive, browser: true, unique: false },
+    Case { name: "keepalive-unique-1000", connections: 1_000, load: Load::KeepAlive, browser: false, unique: true },
+    Case {
+        name: "connection-per-request",
+        connections: 200_000,
+        load: Load::PerRequest,
+        browser: false,
+        unique: false,
+    },
 ];
 
 fn main() {
@@ -113,7 +122,10 @@ impl<'a> Bed<'a> {
         })
         .expect("a worker");
         let request = request(case);
-        let client = Client::new(pool, case.connections, &request);
+        let mut client = Client::new(pool, case.connections, &request);
+        if case.unique {
+            client.number_requests(b"X-Request: ");
+        }
         let now = Now { mono: Instant::ZERO, unix_s: 1_700_000_000 };
         let mut bed = Bed {
             case,

@@ -103,5 +103,7 @@ static const uint32_t SHIM_CPUS_MAX = CPU_SETSIZE;
 static const uint32_t SHIM_LCORE_NONE = RTE_MAX_LCORE;
 static const uint16_t SHIM_HEADROOM = RTE_PKTMBUF_HEADROOM;
 static const int SHIM_SOCKET_ANY = SOCKET_ID_ANY;
+static const int SHIM_EPOLL_PER_THREAD = RTE_EPOLL_PER_THREAD;
+static const int SHIM_INTR_EVENT_ADD = RTE_INTR_EVENT_ADD;
 
 #endif

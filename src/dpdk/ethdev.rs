@@ -238,6 +238,12 @@ impl EthPort {
         })
     }
 
+    /// Whether a worker can sleep until its queue has a frame. Network cards want an interrupt for each queue, which not
+    /// every binding has; so far only net_tap, whose queues are file descriptors, is asked for it.
+    fn can_wake(&self) -> bool {
+        self.driver() == "net_tap"
+    }
+
     fn current_mtu(&self) -> u16 {
         let mut mtu = 0;
         // SAFETY: the port exists.
@@ -252,6 +258,9 @@ impl EthPort {
         conf.rxmode.mtu = u32::from(shape.mtu);
         conf.rxmode.offloads = shape.rx_offloads;
         conf.txmode.offloads = shape.tx_offloads;
+        if self.can_wake() {
+            conf.intr_conf.set_rxq(1);
+        }
         if shape.rss {
             conf.rxmode.mq_mode = sys::rte_eth_rx_mq_mode_RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = self.info.flow_type_rss_offloads & WANTED_RSS;
@@ -290,7 +299,7 @@ impl EthPort {
             tx_ip_checksum: shape.tx_offloads & sys::SHIM_TX_OFFLOAD_IPV4_CKSUM != 0,
             tx_tcp_checksum: shape.tx_offloads & sys::SHIM_TX_OFFLOAD_TCP_CKSUM != 0,
             rx_hash: shape.rx_offloads & sys::SHIM_RX_OFFLOAD_RSS_HASH != 0,
-            can_wait: false,
+            can_wait: self.can_wake(),
         })
     }
 }

@@ -53,6 +53,8 @@ pub struct QueuePort {
     prepare: bool,
     room: usize,
     refused: u64,
+    /// The queue's interrupt is among those this thread can wait for.
+    armed: bool,
     stash: ArrayVec<Mbuf, STASH>,
     pool: Pool,
     _device: Arc<Device>,
@@ -68,6 +70,7 @@ impl QueuePort {
             prepare: caps.tx_ip_checksum || caps.tx_tcp_checksum,
             room: pool.room(),
             refused: 0,
+            armed: false,
             stash: ArrayVec::new(),
             caps,
             pool: pool.clone(),
@@ -78,6 +81,14 @@ impl QueuePort {
     /// Frames freed instead of sent, because the driver said that it can never send them.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Has this thread's epoll instance report the queue's frames; false where the driver cannot.
+    fn arm(&mut self) -> bool {
+        let (epoll, add) = (sys::SHIM_EPOLL_PER_THREAD, sys::SHIM_INTR_EVENT_ADD);
+        // SAFETY: the port and queue exist, and the data pointer is handed back and never followed.
+        let code = unsafe { sys::rte_eth_dev_rx_intr_ctl_q(self.port, self.queue, epoll, add, core::ptr::null_mut()) };
+        code == 0
     }
 
     /// Fills the stash, all of it or, near exhaustion, with one frame.
@@ -167,6 +178,23 @@ impl Port for QueuePort {
         before - burst.len()
     }
 
-    /// Returns at once: the queue is polled.
-    fn wait(&mut self, _max: Duration) {}
+    /// Sleeps until the driver reports a frame, where it can, or for `max`. A frame that arrived just before is found
+    /// after `max` at the latest.
+    #[cold]
+    fn wait(&mut self, max: Duration) -> bool {
+        if self.caps.can_wait && !self.armed {
+            self.caps.can_wait = self.arm();
+            self.armed = self.caps.can_wait;
+        }
+        if !self.armed || max < Duration::from_millis(1) {
+            std::thread::sleep(max);
+            return false;
+        }
+        // SAFETY: an epoll event is integers and null pointers: all zero is a value.
+        let mut event: sys::rte_epoll_event = unsafe { core::mem::zeroed() };
+        let timeout_ms = i32::try_from(max.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: `event` is one event; this thread's own epoll instance is waited for.
+        let events = unsafe { sys::rte_epoll_wait(sys::SHIM_EPOLL_PER_THREAD, &mut event, 1, timeout_ms) };
+        events > 0
+    }
 }

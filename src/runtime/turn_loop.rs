@@ -1,11 +1,13 @@
 //! The worker's loop on its lcore: read the clock, take a turn, look at the command.
 
+use super::idle::{Ladder, Rest};
 use super::parts;
 use super::shutdown::Command;
 use crate::config::Config;
 use crate::dpdk::{Clock, QueuePort};
 use crate::failure::Failure;
 use crate::net::neighbor::Neighbors;
+use crate::port::Port;
 use crate::telemetry::Counters;
 use crate::worker::{Worker, WorkerParts};
 use crossbeam_utils::CachePadded;
@@ -70,9 +72,20 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
     })?;
     let _ = events.send(Event::Ready(backing));
     let mut draining = false;
+    let mut ladder = Ladder::new(shared.config.workers.idle, shared.clock.instant());
     loop {
         let now = shared.clock.now();
-        worker.turn(now);
+        let turn = worker.turn(now);
+        match ladder.after(turn.is_idle(), now.mono, worker.port().caps().can_wait) {
+            Rest::Poll => {}
+            Rest::Pause => std::hint::spin_loop(),
+            Rest::Wait(max) => {
+                // The driver may be told of the frame a moment later than we are.
+                if worker.port_mut().wait(max) {
+                    ladder.wake(shared.clock.instant());
+                }
+            }
+        }
         let command = shared.command.load(Relaxed);
         if command == Command::Run as u8 {
             continue;

@@ -194,7 +194,9 @@ impl Port for SimPort {
         n
     }
 
-    fn wait(&mut self, _max: Duration) {}
+    fn wait(&mut self, _max: Duration) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -138,6 +138,24 @@ pub static WORKERS: Schema = Schema {
             "\"auto\"",
             "Hugepages for packets and connections: use them where reserved, refuse to start without, or use none.",
         ),
+        key(
+            "idle",
+            Kind::Choice(&["sleep", "poll"]),
+            "\"sleep\"",
+            "What a worker does while no frame arrives: sleep between looks, or poll without end.",
+        ),
+        key(
+            "idle_after",
+            Kind::Duration(0, HOUR),
+            "\"10ms\"",
+            "From the last frame to the first sleep; until then the worker polls.",
+        ),
+        key(
+            "idle_sleep",
+            Kind::Duration(1, 100),
+            "\"1ms\"",
+            "The longest sleep, reached by doubling from 50 us. The first frame after a quiet time waits at most this long.",
+        ),
     ],
 };
 
@@ -239,7 +257,8 @@ pub static TCP: Schema = Schema {
             "fin_timeout",
             Kind::Duration(SECOND, HOUR),
             "\"20s\"",
-            "From our FIN, queued behind the last answer, to the end of the connection. Over it: freed and counted.",
+            "From our FIN, queued behind the last answer, to the end of the connection, as long as the client reads nothing. \
+             Over it: reset if part of the answer is unread, freed and counted.",
         ),
         key(
             "time_wait",

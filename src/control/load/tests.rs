@@ -2,7 +2,7 @@
 
 use super::schema::{self, Kind, Schema};
 use super::*;
-use crate::config::{Body, Cidr, HttpLimits, Hugepages, Listener, PathMatch, TcpConfig, WorkersConfig};
+use crate::config::{Body, Cidr, HttpLimits, Hugepages, Idle, Listener, PathMatch, TcpConfig, WorkersConfig};
 use proptest::prelude::*;
 
 mod mistakes;
@@ -57,6 +57,9 @@ listener = [{ port = 80 }, { port = 8080, address = "fd00:7::2" }]
 count = 3
 connections = 100
 hugepages = "off"
+idle = "poll"
+idle_after = "20ms"
+idle_sleep = "5ms"
 [http]
 request_line = "1KiB"
 head_size = 2_048
@@ -93,7 +96,10 @@ fn every_key_is_read() {
     assert_eq!(config.port.device.as_deref(), Some("0000:01:00.0"));
     assert_eq!((config.port.vlan, config.port.mtu, config.port.gateways.len()), (Some(7), Some(1400), 2));
     assert_eq!(config.listeners[1], Listener { address: Some("fd00:7::2".parse().unwrap()), port: 8080 });
-    assert_eq!(config.workers, WorkersConfig { count: Some(3), connections: 100, hugepages: Hugepages::Off });
+    let ms = core::time::Duration::from_millis;
+    let idle = Idle { sleep: false, sleep_after: ms(20), sleep_max: ms(5), ..Idle::default() };
+    let workers = WorkersConfig { count: Some(3), connections: 100, hugepages: Hugepages::Off, idle };
+    assert_eq!(config.workers, workers);
     let ms = core::time::Duration::from_millis;
     let http = HttpLimits {
         request_line: 1024,
