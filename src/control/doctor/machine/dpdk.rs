@@ -1,0 +1,45 @@
+//! The DPDK that this program is linked with, and its drivers, which are plug-ins in a folder.
+//!
+//! Owns finding that folder: the library that is mapped into this process tells it. Refuses to load anything.
+
+use super::Root;
+
+/// DPDK as installed.
+#[derive(Clone, Default, Debug)]
+pub struct Dpdk {
+    /// Whether this program was built with it.
+    pub built_in: bool,
+    /// The folder that EAL loads drivers from, where it exists.
+    pub folder: Option<String>,
+    /// Names of the plug-ins in it that EAL would load, such as `net_tap`.
+    pub plugins: Vec<String>,
+}
+
+impl Dpdk {
+    pub fn read(root: &Root) -> Dpdk {
+        let folder = folder(root);
+        let abi = folder.as_deref().and_then(|folder| folder.rsplit_once("pmds-")).map(|(_, abi)| abi.to_string());
+        // EAL loads what ends in its own ABI version, and nothing else.
+        let end = format!(".so.{}", abi.unwrap_or_default());
+        let name = |file: String| Some(file.strip_prefix("librte_")?.strip_suffix(&end)?.to_string());
+        let plugins = folder.iter().flat_map(|folder| root.names(folder)).filter_map(name).collect();
+        Dpdk { built_in: cfg!(feature = "dpdk"), folder, plugins }
+    }
+
+    /// Whether a plug-in is there; without a known folder all are taken to be.
+    pub fn has(&self, plugin: &str) -> bool {
+        self.folder.is_none() || self.plugins.iter().any(|name| name == plugin)
+    }
+}
+
+/// `LIBDIR/dpdk/pmds-ABI`, as DPDK's build sets it: LIBDIR and ABI are those of the EAL library in this process.
+fn folder(root: &Root) -> Option<String> {
+    let maps = root.text_or_empty("proc/self/maps");
+    let library = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find_map(|path| {
+        let (libdir, name) = path.rsplit_once('/')?;
+        Some((libdir, name.strip_prefix("librte_eal.so.")?))
+    });
+    let (libdir, abi) = library?;
+    let folder = format!("{libdir}/dpdk/pmds-{abi}");
+    root.exists(&folder).then_some(folder)
+}
