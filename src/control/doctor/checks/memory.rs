@@ -62,7 +62,7 @@ pub fn nodes(machine: &Machine, config: Option<&Config>) -> Vec<Finding> {
     let mut found = Vec::new();
     let memory = &machine.memory;
     let large = memory.pages.iter().find(|size| size.kib != 2048 && size.reserved > 0);
-    if let Some(large) = large.filter(|_| memory.two_mib().reserved == 0) {
+    if let Some(large) = large.filter(|_| memory.two_mib().reserved == 0 && mode(config) != Hugepages::Off) {
         let what = format!("{} hugepages of {} MiB are reserved, and none of 2 MiB", large.reserved, large.kib >> 10);
         found.push(
             Finding::warning("hugepages-size", what)
