@@ -53,10 +53,10 @@ fn a_healthy_machine_is_healthy() {
     assert_eq!(worst(&found(&tree, None)), []);
 }
 
-/// What is broken, by the finding's name; the device; further lines under [workers]; how bad; and how to break it.
-type Break = (&'static str, &'static str, &'static str, Severity, fn(&Tree));
+/// What is broken, by the finding's name; the device; further lines under [workers]; and how to break it.
+type Break = (&'static str, &'static str, &'static str, fn(&Tree));
 
-const FATAL: &[(&str, &str, &str, fn(&Tree))] = &[
+const FATAL: &[Break] = &[
     ("device-none", "", "", |_| ()),
     ("pmd-missing", TAP, "", |t| t.remove(&format!("{PMDS}/librte_net_tap.so.23.0"))),
     ("pmd-missing", AF_PACKET, "", |t| t.remove(&format!("{PMDS}/librte_mempool_ring.so.23.0"))),
@@ -88,7 +88,7 @@ const FATAL: &[(&str, &str, &str, fn(&Tree))] = &[
     }),
 ];
 
-const WARNINGS: &[(&str, &str, &str, fn(&Tree))] = &[
+const WARNINGS: &[Break] = &[
     ("driver-unknown", "net_tapp0", "", |_| ()),
     ("interface-default-route", "net_af_packet0,iface=eth0", "", |_| ()),
     ("interface-down", AF_PACKET, "", |t| t.set("sys/class/net/veth0/flags", "0x1002")),
@@ -144,10 +144,9 @@ const WARNINGS: &[(&str, &str, &str, fn(&Tree))] = &[
 
 #[test]
 fn every_break_is_found_with_its_fix_and_nothing_else_is() {
-    let case = |severity| move |(id, device, workers, apply): &(_, _, _, _)| (*id, *device, *workers, severity, *apply);
-    let fatal = FATAL.iter().map(case(Severity::Fatal));
-    let cases: Vec<Break> = fatal.chain(WARNINGS.iter().map(case(Severity::Warning))).collect();
-    for (id, device, workers, severity, apply) in cases {
+    let fatal = FATAL.iter().map(|case| (Severity::Fatal, case));
+    let warnings = WARNINGS.iter().map(|case| (Severity::Warning, case));
+    for (severity, &(id, device, workers, apply)) in fatal.chain(warnings) {
         let tree = Tree::healthy();
         apply(&tree);
         let findings = found(&tree, Some(&config(device, workers)));
