@@ -87,7 +87,7 @@ BREAKS = {
     "tap without net_admin": Break("capability-missing", "fatal", wrap=without("net_admin")),
     "af_packet without net_raw": Break("capability-missing", "fatal", device=AF_PACKET, wrap=without("net_raw")),
     "af_packet without net_admin": Break("capability-missing", "fatal", device=AF_PACKET, wrap=without("net_admin")),
-    "af_xdp without sys_admin": Break("capability-missing", "fatal", device=AF_XDP, wrap=without("sys_admin")),
+    "af_xdp without sys_admin": Break("capability-missing", "fatal", device=AF_XDP, wrap=without("sys_admin", "bpf")),
     "af_xdp without memlock": Break(
         "memlock-low", "fatal", device=AF_XDP, wrap=("prlimit", "--memlock=65536", *without("ipc_lock"))
     ),
@@ -224,6 +224,13 @@ def as_anyone(options):
         assert "\x1b" not in done.stdout
 
 
+def alternative_name(options):
+    """An interface may be named by an alternative name, which no list has."""
+    with Room(options, device="net_af_packet0,iface={ours}a") as room:
+        sh("ip", "link", "property", "add", "dev", room.network.ours, "altname", f"{room.network.ours}a")
+        assert room.examine()["fatal"] == 0
+
+
 def configuration_broken(options):
     with Room(options) as room:
         room.config.write_text(room.config.read_text().replace("count = 1", "cuont = 1"))
@@ -314,7 +321,7 @@ def hugetlbfs_not_mounted(options):
 def cases():
     broken = [(name, lambda options, broken=broken: examine_break(options, broken)) for name, broken in BREAKS.items()]
     others = [
-        healthy, without_a_file, as_anyone, configuration_broken, device_in_use, address_of_the_kernel,
+        healthy, without_a_file, as_anyone, alternative_name, configuration_broken, device_in_use, address_of_the_kernel,
         port_of_the_kernel, another_program_on_the_workers_cpu, cpu_quota, the_machines_own_card, hugetlbfs_not_mounted,
     ]  # fmt: skip
     return [*broken, *((test.__name__.replace("_", " "), test) for test in others)]

@@ -10,6 +10,7 @@ pub const NET_ADMIN: Capability = (12, "net_admin");
 pub const NET_RAW: Capability = (13, "net_raw");
 pub const IPC_LOCK: Capability = (14, "ipc_lock");
 pub const SYS_ADMIN: Capability = (21, "sys_admin");
+pub const BPF: Capability = (39, "bpf");
 
 /// A virtual driver.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -71,6 +72,8 @@ pub const SHARED_WITH_KERNEL: &[&str] = &["15b3", "1414", "18ec"];
 pub enum Device {
     /// A PCI address, with its domain.
     Pci(String),
+    /// A device of another bus, such as `auxiliary:mlx5_core.sf.2`: nothing is known of it.
+    Other,
     /// A virtual device.
     Virtual {
         /// Without its number, such as `net_tap`.
@@ -93,6 +96,10 @@ impl Device {
         let name = parts.next().unwrap_or_default();
         let virtual_name = name.starts_with("net_") || name.starts_with("eth_");
         if name.contains(':') && !virtual_name {
+            let name = name.strip_prefix("pci:").unwrap_or(name);
+            if name.contains(|c: char| !c.is_ascii_hexdigit() && c != ':' && c != '.') {
+                return Device::Other;
+            }
             let short = name.matches(':').count() == 1;
             return Device::Pci(if short { format!("0000:{name}") } else { name.to_string() }.to_lowercase());
         }
@@ -105,7 +112,7 @@ impl Device {
     /// What is known of its driver.
     pub fn driver(&self) -> Option<&'static Driver> {
         match self {
-            Device::Pci(_) => None,
+            Device::Pci(_) | Device::Other => None,
             Device::Virtual { driver, .. } => DRIVERS.iter().find(|known| known.name == driver),
         }
     }
@@ -116,7 +123,7 @@ impl Device {
 
     pub fn interface(&self) -> Option<&str> {
         match self {
-            Device::Pci(_) => None,
+            Device::Pci(_) | Device::Other => None,
             Device::Virtual { interface, .. } => interface.as_deref(),
         }
     }
@@ -143,6 +150,8 @@ mod tests {
         assert_eq!(Device::parse("net_memif0,socket=/a:b"), vdev("net_memif", None, "net_memif0"));
         assert_eq!(Device::parse("0A:00.0,rx=1"), Device::Pci("0000:0a:00.0".into()));
         assert_eq!(Device::parse("0001:01:00.0"), Device::Pci("0001:01:00.0".into()));
+        assert_eq!(Device::parse("pci:0001:01:00.0"), Device::Pci("0001:01:00.0".into()));
+        assert_eq!(Device::parse("auxiliary:mlx5_core.sf.2"), Device::Other);
         assert_eq!(Device::parse("net_af_xdp0").driver().map(|driver| driver.capabilities.len()), Some(3));
     }
 }

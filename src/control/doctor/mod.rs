@@ -139,7 +139,6 @@ impl Report {
 
 /// Examines this machine, and the configuration file if one is named.
 pub fn report(config: Option<&Path>) -> Report {
-    let machine = Machine::read(Path::new("/"), Scope::Everything);
     let loaded = config.map(load::load_file);
     let (config_finding, loaded) = match loaded {
         None => (checks::no_config(), None),
@@ -147,7 +146,7 @@ pub fn report(config: Option<&Path>) -> Report {
         Some(Err(failure)) => (checks::bad_config(failure), None),
     };
     let mut groups = vec![Group { area: "configuration", findings: vec![config_finding] }];
-    groups.extend(examine(&machine, loaded.as_ref()));
+    groups.extend(examine(&this_machine(loaded.as_ref(), Scope::Everything), loaded.as_ref()));
     Report { config: config.map(|path| path.display().to_string()), groups }
 }
 
@@ -157,8 +156,16 @@ pub fn report(config: Option<&Path>) -> Report {
 /// All fatal findings in one failure, in `penstock doctor`'s words: `Exit::Environment`, or `Exit::Config` when they
 /// are in the file.
 pub fn fatal(config: &Config) -> Result<(), Failure> {
-    let groups = examine(&Machine::read(Path::new("/"), Scope::Start), Some(config));
+    let groups = examine(&this_machine(Some(config), Scope::Start), Some(config));
     refusal(groups.iter().flat_map(|group| &group.findings))
+}
+
+fn this_machine(config: Option<&Config>, scope: Scope) -> Machine {
+    let mut machine = Machine::read(Path::new("/"), scope);
+    if let Some(interface) = config.and_then(device::Device::of).as_ref().and_then(device::Device::interface) {
+        machine.net.look_up(interface);
+    }
+    machine
 }
 
 fn refusal<'a>(findings: impl Iterator<Item = &'a Finding>) -> Result<(), Failure> {

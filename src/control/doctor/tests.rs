@@ -80,7 +80,7 @@ const FATAL: &[Break] = &[
     ("workers-too-many", TAP, "count = 5", |_| ()),
     ("capability-missing", TAP, "", |t| t.change("proc/self/status", "000001ffffffffff", "0")),
     ("capability-missing", AF_PACKET, "", |t| t.change("proc/self/status", "ffffffffff", "ffffffdfff")),
-    ("capability-missing", AF_XDP, "", |t| t.change("proc/self/status", "ffffffffff", "ffffdfffff")),
+    ("capability-missing", AF_XDP, "", |t| t.change("proc/self/status", "1ffffffffff", "17fffdfffff")),
     ("nofile-low", TAP, "", |t| t.change("proc/self/limits", "1048576", "12")),
     ("memlock-low", AF_XDP, "", |t| {
         t.change("proc/self/status", "ffffffffff", "ffffffbfff");
@@ -132,6 +132,7 @@ const WARNINGS: &[Break] = &[
     }),
     ("tsc-varies", TAP, "", |t| t.change("proc/cpuinfo", "nonstop_tsc", "")),
     ("address-conflict", TAP, "", |t| t.change("proc/net/fib_trie", "192.0.2.2\n", "10.7.0.2\n")),
+    ("capability-missing", AF_XDP, "", |t| t.change("proc/self/status", "ffffffffff", "ffffdfffff")),
     ("address-conflict", TAP, "", |t| {
         t.set("proc/net/if_inet6", "fd000007000000000000000000000002 02 40 20 80 eth0\n");
     }),

@@ -31,7 +31,12 @@ pub fn plugins(machine: &Machine, config: Option<&Config>) -> Vec<Finding> {
     let drivers = dpdk.plugins.iter().filter(|name| name.starts_with("net_")).count();
     let ok = Finding::ok("pmds", format!("{drivers} network drivers in {folder}"));
     let Some(device) = config.and_then(Device::of) else { return vec![ok] };
-    let mut needed = vec![if device.is_pci() { "bus_pci" } else { "bus_vdev" }, "mempool_ring"];
+    let bus = match device {
+        Device::Pci(_) => Some("bus_pci"),
+        Device::Virtual { .. } => Some("bus_vdev"),
+        Device::Other => None,
+    };
+    let mut needed: Vec<&str> = bus.into_iter().chain(["mempool_ring"]).collect();
     needed.extend(device.driver().map(|driver| driver.plugin));
     let missing: Vec<String> =
         needed.into_iter().filter(|plugin| !dpdk.has(plugin)).map(|plugin| format!("librte_{plugin}")).collect();

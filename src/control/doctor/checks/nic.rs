@@ -34,6 +34,10 @@ fn bind(nic: &Nic) -> String {
 pub fn configured(machine: &Machine, config: Option<&Config>) -> Vec<Finding> {
     let Some(Device::Pci(address)) = config.and_then(Device::of) else { return Vec::new() };
     let Some(nic) = machine.net.nics.iter().find(|nic| nic.address == address) else {
+        if machine.net.pci.contains(&address) {
+            // Of another class, which some DPDK drivers take.
+            return Vec::new();
+        }
         let others: Vec<&str> = machine.net.nics.iter().map(|nic| nic.address.as_str()).collect();
         let others =
             if others.is_empty() { "there is none".to_string() } else { format!("there are: {}", others.join(", ")) };
@@ -116,7 +120,7 @@ pub fn vfio(machine: &Machine, config: Option<&Config>) -> Vec<Finding> {
     let vfio = &machine.net.vfio;
     let nic = config.and_then(Device::of).and_then(|device| match device {
         Device::Pci(address) => machine.net.nics.iter().find(|nic| nic.address == address),
-        Device::Virtual { .. } => None,
+        _ => None,
     });
     // A virtual device needs none of it, and without any card there is nothing to say.
     let wanted = match config {

@@ -1,6 +1,6 @@
 //! Capabilities and resource limits.
 
-use super::super::device::{Capability, Device, IPC_LOCK};
+use super::super::device::{BPF, Capability, Device, IPC_LOCK, SYS_ADMIN};
 use super::super::machine::Machine;
 use super::super::need::Need;
 use super::super::{Finding, Severity};
@@ -23,7 +23,9 @@ pub fn capabilities(machine: &Machine, config: Option<&Config>) -> Vec<Finding> 
     // A tap device that exists may belong to this user.
     let may_own =
         driver.name == "net_tap" && device.interface().is_some_and(|name| machine.net.interface(name).is_some());
-    let severity = if may_own { Severity::Warning } else { Severity::Fatal };
+    // Some versions of libxdp do with bpf.
+    let may_do = machine.process.has(BPF.0) && missing == [&SYS_ADMIN];
+    let severity = if may_own || may_do { Severity::Warning } else { Severity::Fatal };
     let all: Vec<String> = driver.capabilities.iter().map(|(_, name)| format!("cap_{name}")).collect();
     let add: Vec<String> = names.iter().map(|name| format!("--cap-add {}", name.to_uppercase())).collect();
     vec![
@@ -77,7 +79,9 @@ fn memlock(machine: &Machine, config: &Config) -> Option<Finding> {
     if machine.process.has(IPC_LOCK.0) || limit_kib >= need.frames_kib {
         return None;
     }
-    let severity = if xdp && limit_kib < need.frames_min_kib { Severity::Fatal } else { Severity::Warning };
+    // A device may have one queue only, and then there is one worker.
+    let least_kib = need.frames_min_kib / need.workers as u64;
+    let severity = if xdp && limit_kib < least_kib { Severity::Fatal } else { Severity::Warning };
     let what = format!("this process may lock {limit_kib} KiB of memory, about {} KiB are needed", need.frames_kib);
     let finding = Finding::new(severity, "memlock-low", what)
         .why("the device reads and writes the frames' memory, which has to stay in place");

@@ -31,6 +31,8 @@ pub struct Net {
     pub claims: Vec<String>,
     /// PCI network cards.
     pub nics: Vec<Nic>,
+    /// Addresses of all PCI devices.
+    pub pci: Vec<String>,
     /// The way to give a card to a program.
     pub vfio: Vfio,
     /// Whether /dev/net/tun exists.
@@ -90,6 +92,7 @@ impl Net {
             default_routes: default_routes(root),
             claims: claims(&root.text_or_empty("proc/net/unix")),
             nics: nics(root),
+            pci: root.names("sys/bus/pci/devices"),
             vfio: vfio(root),
             tun: root.exists("dev/net/tun"),
             ..Net::default()
@@ -101,6 +104,19 @@ impl Net {
             net.listeners = tables.iter().flat_map(|table| listeners(&root.text_or_empty(table))).collect();
         }
         net
+    }
+
+    /// Asks the kernel for an interface that was not listed: alternative names are not, and drivers take them.
+    pub fn look_up(&mut self, name: &str) {
+        use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+        if self.interface(name).is_some() {
+            return;
+        }
+        let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
+        if socket.is_ok_and(|socket| netdevice::name_to_index(&socket, name).is_ok()) {
+            let interface = Interface { name: name.to_string(), details: None };
+            self.interfaces.get_or_insert_default().push(interface);
+        }
     }
 
     /// The interface of that name.
