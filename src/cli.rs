@@ -3,13 +3,13 @@
 //! Owns the arguments and the help. Refuses to do the work: `control` loads, `runtime` runs.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::control::{load, summary};
+use crate::control::{doctor, load, summary};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
 
@@ -22,6 +22,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PENS
 const EXAMPLES: &str = "\
 Try first:
   penstock check -c dpdk-config/minimal.toml   says what a file amounts to, starts nothing
+  penstock doctor -c dpdk-config/tap.toml      says what on this machine is in the way
   penstock run -c dpdk-config/tap.toml         on a tap device; the file says how to reach it
 
 DPDK's EAL arguments go before `--`, unchanged; without `--` they are planned:
@@ -51,6 +52,8 @@ enum Command {
     Run(ConfigArgument),
     /// Check a configuration file and print what it amounts to
     Check(ConfigArgument),
+    /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
+    Doctor(DoctorArguments),
 }
 
 #[derive(clap::Args, Debug)]
@@ -58,6 +61,16 @@ struct ConfigArgument {
     /// Configuration file (TOML)
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(clap::Args, Debug)]
+struct DoctorArguments {
+    /// Configuration file (TOML); without it only the machine is examined
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One JSON object instead of text; docs/troubleshooting.md describes it
+    #[arg(long)]
+    json: bool,
 }
 
 /// Does what the command line asks; `arguments` begin with the program's name.
@@ -71,12 +84,29 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
     match arguments.command {
         Command::Run(argument) => {
             let config = load::load_file(&argument.config)?;
+            // EAL arguments can change what is needed, and only EAL understands them.
+            if eal_args.is_none() {
+                doctor::fatal(&config)?;
+            }
             runtime::run(RunOptions { eal_args, config })
         }
         Command::Check(argument) => {
             let config = load::load_file(&argument.config)?;
             print(&summary::summary(&argument.config, &config))
         }
+        Command::Doctor(arguments) => examine(&arguments),
+    }
+}
+
+/// Prints what the doctor finds.
+fn examine(arguments: &DoctorArguments) -> Result<(), Failure> {
+    let report = doctor::report(arguments.config.as_deref());
+    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    print(&if arguments.json { report.json() } else { report.text(color) })?;
+    match report.count(doctor::Severity::Fatal) {
+        0 => Ok(()),
+        _ => Err(Failure::new(Exit::Environment, "the gateway cannot start here, see the fatal findings")
+            .fix("what the findings name; then run the doctor again")),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The control side: configuration loading, signals. Never on a worker core.
+//! The control side: configuration loading, the doctor, signals. Never on a worker core.
 
+pub mod doctor;
 pub mod load;
 pub mod summary;
