@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::control::{load, summary};
+use crate::control::{json_schema, load, summary};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
 
@@ -51,6 +51,8 @@ enum Command {
     Run(ConfigArgument),
     /// Check a configuration file and print what it amounts to
     Check(ConfigArgument),
+    /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
+    Schema,
 }
 
 #[derive(clap::Args, Debug)]
@@ -77,6 +79,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let config = load::load_file(&argument.config)?;
             print(&summary::summary(&argument.config, &config))
         }
+        Command::Schema => print(&json_schema::text()),
     }
 }
 
