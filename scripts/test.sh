@@ -86,7 +86,7 @@ lints() {
         $FAST || check "lints, with DPDK" cargo_run clippy --locked --all-targets "${WITH_DPDK[@]}" -- -D warnings
     fi
     if have shellcheck; then
-        check "shellcheck" shellcheck -x "$ROOT"/scripts/*.sh "$ROOT"/tests/scripts/*.sh "$ROOT/.ci/run"
+        check "shellcheck" shellcheck -x "$ROOT"/{scripts,tests/scripts,vagrant}/*.sh "$ROOT/.ci/run"
     else
         skip "shellcheck" "the package shellcheck is not installed"
     fi

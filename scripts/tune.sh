@@ -120,7 +120,12 @@ advise() {
         info "interrupts; iommu=pt spares the kernel's own devices the translation that vfio-pci needs the IOMMU for"
     fi
     advise_siblings
-    info "give workers these cores: penstock -l ${HOUSE%%[,-]*},$CORES ... -- run -c FILE (the first is EAL's main thread)"
+    # The control thread takes the lowest CPU that the process may use.
+    if ((${HOUSE%%[,-]*} < ${CORES%%[,-]*})); then
+        info "give workers these cores: taskset -c ${HOUSE%%[,-]*},$CORES penstock run -c FILE"
+    else
+        info "give workers these cores: penstock -l ${HOUSE%%[,-]*},$CORES --main-lcore ${HOUSE%%[,-]*} -a DEVICE -- run -c FILE"
+    fi
 }
 
 advise_siblings() {

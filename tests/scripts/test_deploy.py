@@ -1,5 +1,6 @@
 """Files for deployment: what systemd and Vagrant say about them, where they are installed."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -62,5 +63,7 @@ class Systemd(unittest.TestCase):
 class Vagrant(unittest.TestCase):
     @needs("vagrant")
     def test_the_vagrantfile_is_valid(self):
-        done = run("vagrant", "validate", "--ignore-provider", cwd=ROOT / "vagrant")
+        with tempfile.TemporaryDirectory() as folder:
+            environment = {**os.environ, "VAGRANT_HOME": f"{folder}/home", "VAGRANT_DOTFILE_PATH": f"{folder}/dot"}
+            done = run("vagrant", "validate", "--ignore-provider", cwd=ROOT / "vagrant", env=environment)
         self.assertEqual(done.returncode, 0, done.stdout)

@@ -78,13 +78,16 @@ class Tune(HostTest):
         before = self.machine.snapshot()
         self.expect(0, says=["THP:              always", "powersave on 4 CPUs", "isolated CPUs:    none"])
         says = [f"kernel command line: {LINE}", f"missing now:         {LINE}", "interrupts there: 1 24 26"]
-        self.expect(0, "show", "--cores", "2-3", says=[*says, "GRUB_CMDLINE_LINUX", "penstock -l 0,2-3"])
+        self.expect(0, "show", "--cores", "2-3", says=[*says, "GRUB_CMDLINE_LINUX", "taskset -c 0,2-3 penstock run"])
         self.machine.write("proc/cmdline", f"quiet {LINE.replace('iommu=pt', '').replace('nohz_full=2-3', '')}")
         self.expect(0, "show", "--cores", "2-3", says="missing now:         nohz_full=2-3 iommu=pt")
         self.machine.write("proc/cmdline", LINE)
         self.expect(0, "show", "--cores", "2-3", says="done: the kernel was started with")
         self.machine.write("proc/cmdline", "root=/dev/sda1 quiet")
         self.assertEqual(self.machine.snapshot(), before)
+
+    def test_the_control_thread_stays_off_the_workers(self):
+        self.expect(0, "show", "--cores", "0-1", says="penstock -l 2,0-1 --main-lcore 2 ")
 
     def test_an_amd_machine_has_its_iommu_on(self):
         self.machine.write("proc/cpuinfo", "vendor_id : AuthenticAMD")
