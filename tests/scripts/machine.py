@@ -14,6 +14,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 SCRIPTS = HERE.parent.parent / "scripts"
 TOOLS = ["tee", "mount", "umount", "modprobe", "systemctl", "ip", "ln", "mkdir", "mv", "rm", "rmdir"]
 THP = "always [madvise] never"
+# Journals are synced before every change, which takes its time on a disk.
+IN_MEMORY = "/dev/shm"
 PATIENCE_S = 60
 
 
@@ -141,7 +143,7 @@ class HostTest(unittest.TestCase):
         self.machine = self.new_machine()
 
     def new_machine(self, **options):
-        folder = tempfile.mkdtemp()
+        folder = tempfile.mkdtemp(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None)
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         return Machine(folder, **options)
 
