@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::control::{doctor, load, summary};
+use crate::control::{doctor, json_schema, load, summary};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
 
@@ -54,6 +54,8 @@ enum Command {
     Check(ConfigArgument),
     /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
     Doctor(DoctorArguments),
+    /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
+    Schema,
 }
 
 #[derive(clap::Args, Debug)]
@@ -94,6 +96,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let config = load::load_file(&argument.config)?;
             print(&summary::summary(&argument.config, &config))
         }
+        Command::Schema => print(&json_schema::text()),
         Command::Doctor(arguments) => examine(&arguments),
     }
 }
