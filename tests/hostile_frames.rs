@@ -145,6 +145,8 @@ fn config() -> Config {
         listeners: vec![Listener { address: None, port: 80 }],
         http: HttpLimits::default(),
         tcp: TcpConfig { half_open: 32, time_wait_entries: 32, ..TcpConfig::default() },
+        metrics: penstock::config::MetricsConfig::default(),
+        admin: penstock::config::AdminConfig::default(),
         routes: vec![Route {
             host: None,
             path: PathMatch::Prefix("/".into()),

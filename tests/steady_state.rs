@@ -121,6 +121,8 @@ fn config() -> Config {
         listeners: vec![Listener { address: None, port: 80 }],
         http: HttpLimits::default(),
         tcp: TcpConfig::default(),
+        metrics: penstock::config::MetricsConfig::default(),
+        admin: penstock::config::AdminConfig::default(),
         routes: vec![Route {
             host: None,
             path: PathMatch::Prefix("/".into()),

@@ -264,6 +264,8 @@ fn config(case: &Case) -> Config {
         listeners: vec![Listener { address: None, port: 80 }],
         http: penstock::config::HttpLimits::default(),
         tcp: penstock::config::TcpConfig::default(),
+        metrics: penstock::config::MetricsConfig::default(),
+        admin: penstock::config::AdminConfig::default(),
         routes: vec![Route {
             host: None,
             path: PathMatch::Prefix("/".into()),

@@ -96,7 +96,7 @@ impl<P: Port, S: Default> Stack<P, S> {
 
     /// The cold part of `settle`: anything but an established connection at rest.
     fn follow(&mut self, index: u32, state: State, now: Instant) -> After {
-        let Stack { slots, half_open, counters, settings, time_wait, wheel, .. } = self;
+        let Stack { slots, half_open, closing, counters, settings, time_wait, wheel, .. } = self;
         let slot = &mut slots[index as usize];
         let expired = core::mem::take(&mut slot.expired);
         match state {
@@ -112,6 +112,8 @@ impl<P: Port, S: Default> Stack<P, S> {
             State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => {
                 if slot.phase == Phase::Open {
                     slot.phase = Phase::Closing;
+                    slot.closing = true;
+                    *closing += 1;
                     slot.deadline = now + settings.fin_timeout;
                 } else if expired {
                     return After::Free(Counter::ConnTimedOut);
