@@ -5,11 +5,12 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::control::{load, summary};
+use crate::control::{load, socket, status, summary, top};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
 
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
 Try first:
   penstock check -c dpdk-config/minimal.toml   says what a file amounts to, starts nothing
   penstock run -c dpdk-config/tap.toml         on a tap device; the file says how to reach it
+  penstock status                              what the running gateway does; penstock top: second by second
 
 DPDK's EAL arguments go before `--`, unchanged; without `--` they are planned:
   penstock -l 0,1 --in-memory --vdev net_tap0,iface=penstock0 -- run -c FILE
@@ -51,6 +53,44 @@ enum Command {
     Run(ConfigArgument),
     /// Check a configuration file and print what it amounts to
     Check(ConfigArgument),
+    /// Show the state of a running gateway
+    Status(StatusArguments),
+    /// Watch a running gateway: rates, latency, workers, drops
+    Top(TopArguments),
+}
+
+#[derive(clap::Args, Debug)]
+struct SocketArgument {
+    /// Its admin socket, or its process id; needed where several run
+    #[arg(short, long, value_name = "PATH|PID")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+struct StatusArguments {
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct TopArguments {
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Time between two looks: 100ms to 1h
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    interval: Duration,
+    /// Looks, then end; without it, until the gateway ends
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    count: Option<u64>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = load::units::parse_duration(text)?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if range.contains(&interval) { Ok(interval) } else { Err("it is from 100ms to 1h".into()) }
 }
 
 #[derive(clap::Args, Debug)]
@@ -77,7 +117,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let config = load::load_file(&argument.config)?;
             print(&summary::summary(&argument.config, &config))
         }
+        Command::Status(arguments) => show_status(&arguments),
+        Command::Top(arguments) => {
+            let socket = socket::choose(arguments.socket.socket.as_deref())?;
+            top::run(&socket, arguments.interval, arguments.count)
+        }
     }
+}
+
+fn show_status(arguments: &StatusArguments) -> Result<(), Failure> {
+    let socket = socket::choose(arguments.socket.socket.as_deref())?;
+    let status = status::Status::ask(&socket)?;
+    if !arguments.json {
+        return print(&status::table(&status));
+    }
+    let json = serde_json::to_string_pretty(&status);
+    print(&format!("{}\n", json.map_err(|error| Failure::new(Exit::Runtime, error.to_string()))?))
 }
 
 /// EAL arguments, when there are some, and our own.

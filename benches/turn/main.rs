@@ -100,7 +100,7 @@ impl<'a> Bed<'a> {
             tx_tcp_checksum: true,
             ..Caps::default()
         };
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::with_requests(1, 1));
         let worker = Worker::new(WorkerParts {
             port: SimPort::new(caps, pool.clone()),
             app: Gateway::new(&config).expect("routes"),

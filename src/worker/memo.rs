@@ -97,7 +97,13 @@ mod tests {
     use super::*;
 
     fn known(id: u32) -> Known {
-        Known { id: ResponseId(id), version: Version::Http11, keep_alive: true, head_only: false, cell: Cell::default() }
+        Known {
+            id: ResponseId(id),
+            version: Version::Http11,
+            keep_alive: true,
+            head_only: false,
+            cell: Cell::default(),
+        }
     }
 
     fn learn(memo: &mut Memo, head: &[u8], id: u32) {

@@ -2,7 +2,10 @@
 
 use super::schema::{self, Kind, Schema};
 use super::*;
-use crate::config::{AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Listener, MetricsConfig, PathMatch, TcpConfig, WorkersConfig};
+use crate::config::{
+    AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Listener, MetricsConfig, PathMatch, TcpConfig,
+    WorkersConfig,
+};
 use proptest::prelude::*;
 
 mod mistakes;

@@ -1,0 +1,86 @@
+//! What the control side asks of the runtime.
+//!
+//! Owns the way to the device, which belongs to the main thread: a question by its channel, an answer in time or none.
+
+use super::shutdown::Command;
+use super::turn_loop::{Event, Shared};
+use crate::config::Config;
+use crate::control::fingerprint::fingerprint;
+use crate::control::subject::{Device, DeviceView, Phase, PoolView, Probe, Subject, Worker};
+use crate::dpdk::{self, EthPort, Lcore, Pool, QueuePort};
+use crate::port::Port;
+use crate::telemetry::Counters;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+/// The main thread has this long to answer; it looks at its channel twice a second at least.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// The names of DPDK's basic counters, which come first.
+const BASIC: [&str; 8] = ["ipackets", "opackets", "ibytes", "obytes", "imissed", "ierrors", "oerrors", "rx_nombuf"];
+
+struct Runtime {
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+}
+
+impl Probe for Runtime {
+    fn now_ns(&self) -> u64 {
+        self.shared.clock.instant().nanos()
+    }
+
+    fn phase(&self) -> Phase {
+        match self.shared.command.load(Relaxed) {
+            command if command == Command::Drain as u8 => Phase::Draining,
+            command if command == Command::Stop as u8 => Phase::Stopping,
+            _ if self.shared.ready.load(Relaxed) => Phase::Serving,
+            _ => Phase::Starting,
+        }
+    }
+
+    fn look(&self) -> Option<DeviceView> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.events.send(Event::Look(answer)).ok()?;
+        answered.recv_timeout(ANSWER_MAX).ok()
+    }
+}
+
+/// One set of counters for each queue.
+pub(super) fn make_counters(config: &Config, queues: &[QueuePort]) -> Vec<Arc<Counters>> {
+    let make = |_| Arc::new(Counters::with_requests(config.listeners.len(), config.routes.len()));
+    queues.iter().map(make).collect()
+}
+
+/// The gateway as its control side sees it.
+pub(super) fn subject(
+    shared: &Arc<Shared>,
+    port: &EthPort,
+    queues: &[QueuePort],
+    lcores: &[Lcore],
+    counters: &[Arc<Counters>],
+    events: Sender<Event>,
+) -> Subject {
+    let mac = queues.first().map_or([0; 6], |queue| queue.caps().mac);
+    let worker = |(lcore, counters): (&Lcore, &Arc<Counters>)| Worker {
+        lcore: lcore.id,
+        cpu: lcore.cpu,
+        node: lcore.node,
+        counters: Arc::clone(counters),
+    };
+    Subject {
+        config: Arc::clone(&shared.config),
+        config_hash: fingerprint(&shared.config),
+        dpdk: dpdk::version(),
+        device: Device { name: port.name().into(), driver: port.driver(), mac: super::report::mac_text(mac) },
+        workers: lcores.iter().zip(counters).map(worker).collect(),
+        probe: Box::new(Runtime { shared: Arc::clone(shared), events }),
+    }
+}
+
+/// How the device does; for the main thread.
+pub(super) fn look(port: &EthPort, pools: &[Pool]) -> DeviceView {
+    let (stats, xstats) = port.stats().into_iter().partition(|(name, _)| BASIC.contains(&name.as_str()));
+    let pool = |pool: &Pool| PoolView { name: pool.name().into(), frames: pool.frames(), in_use: pool.in_use() };
+    DeviceView { link_up: port.link_up(), stats, xstats, pools: pools.iter().map(pool).collect() }
+}
