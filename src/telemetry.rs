@@ -157,7 +157,7 @@ struct Times {
     idle_ns: AtomicU64,
     /// When the last turn began.
     beat_ns: AtomicU64,
-    /// Gaps beyond the first bucket's bound.
+    /// Their sum is that of the two above.
     gaps: Histogram,
 }
 
@@ -224,8 +224,6 @@ impl Counters {
     pub fn times(&self) -> TurnTimes {
         let Times { busy_ns, idle_ns, beat_ns, gaps } = &self.times;
         let mut gaps = gaps.read();
-        // Turns are read after gaps, of which there are never more.
-        gaps.buckets[0] = self.read(Counter::Turns).saturating_sub(gaps.count());
         let (busy_ns, idle_ns) = (busy_ns.load(Relaxed), idle_ns.load(Relaxed));
         gaps.sum_ns = busy_ns.wrapping_add(idle_ns);
         TurnTimes { busy_ns, idle_ns, beat_ns: beat_ns.load(Relaxed), gaps }

@@ -22,14 +22,14 @@ route = [
 pub(super) struct Fake {
     pub(super) now_ns: u64,
     pub(super) phase: Phase,
-    pub(super) link_up: bool,
+    pub(super) link_up: Option<bool>,
     /// The control thread answers.
     pub(super) answers: bool,
 }
 
 impl Default for Fake {
     fn default() -> Self {
-        Fake { now_ns: 5_000_000_000, phase: Phase::Serving, link_up: true, answers: true }
+        Fake { now_ns: 5_000_000_000, phase: Phase::Serving, link_up: Some(true), answers: true }
     }
 }
 

@@ -38,9 +38,9 @@ pub fn ready(subject: &Subject, view: &View) -> Vec<Check> {
     checks.extend(heartbeats(subject, view, READY_GAP_MAX));
     checks.push(control(view));
     if let Some(device) = &view.device {
-        let state = if device.link_up { "up" } else { "down" };
+        let state = device.link_up.map_or("unknown", |up| if up { "up" } else { "down" });
         let detail = format!("the link of {} is {state}", subject.device.name);
-        checks.push(Check { name: "link".into(), ok: device.link_up, detail });
+        checks.push(Check { name: "link".into(), ok: device.link_up != Some(false), detail });
     }
     checks
 }
@@ -109,10 +109,11 @@ mod tests {
     fn what_keeps_it_from_being_ready_and_from_being_alive() {
         let second = 1_000_000_000;
         assert_eq!(judge(|_| {}), (true, "ready\n".into()));
+        assert_eq!(judge(|fake| fake.link_up = None), (true, "ready\n".into()));
         for (change, live, reason) in [
             ((|fake| fake.phase = Phase::Draining) as fn(&mut Fake), true, "not ready: it is draining"),
             (|fake| fake.phase = Phase::Starting, true, "not ready: it is starting"),
-            (|fake| fake.link_up = false, true, "not ready: the link of net_fake0 is down"),
+            (|fake| fake.link_up = Some(false), true, "not ready: the link of net_fake0 is down"),
             (|fake| fake.answers = false, false, "not ready: the control thread does not answer"),
         ] {
             assert_eq!(judge(change), (live, format!("{reason}\n")));
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_check_is_in_the_json() {
-        let subject = subject(Fake { link_up: false, ..Fake::default() });
+        let subject = subject(Fake { link_up: Some(false), ..Fake::default() });
         let json: serde_json::Value = serde_json::from_str(&json("ready", &ready(&subject, &subject.view()))).unwrap();
         assert_eq!(json["ready"], false);
         let names: Vec<&str> = json["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();

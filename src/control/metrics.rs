@@ -196,7 +196,9 @@ fn workers(subject: &Subject, view: &View, all: &mut Families) {
 
 fn port(subject: &Subject, device: &DeviceView, all: &mut Families) {
     let port = ("port", subject.device.name.as_str());
-    all.gauge(("penstock_port_up", "Whether the link is up"), &[port], f64::from(u8::from(device.link_up)));
+    if let Some(up) = device.link_up {
+        all.gauge(("penstock_port_up", "Whether the link is up"), &[port], f64::from(u8::from(up)));
+    }
     for (stat, name, help) in PORT_STATS {
         if let Some((_, value)) = device.stats.iter().find(|(own, _)| own == stat) {
             all.counter((name, help), &[port], *value as f64);

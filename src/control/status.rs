@@ -59,7 +59,7 @@ pub struct Port {
     pub driver: String,
     /// Its hardware address.
     pub mac: String,
-    /// Whether the link is up; null when the control thread does not answer.
+    /// Whether the link is up; null: unknown.
     pub link_up: Option<bool>,
     /// DPDK's basic counters.
     pub stats: BTreeMap<String, u64>,
@@ -193,7 +193,7 @@ fn port(subject: &Subject, view: &View) -> Port {
         name: subject.device.name.clone(),
         driver: subject.device.driver.clone(),
         mac: subject.device.mac.clone(),
-        link_up: view.device.as_ref().map(|device| device.link_up),
+        link_up: device.link_up,
         stats: device.stats.into_iter().collect(),
         xstats: device.xstats.into_iter().collect(),
     }
@@ -375,7 +375,7 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words:?} in\n{text}");
         }
-        let subject = subject(Fake { link_up: false, ..Fake::default() });
+        let subject = subject(Fake { link_up: Some(false), ..Fake::default() });
         let text = table(&Status::of(&subject, &subject.view()));
         assert!(text.contains("not ready: the link of net_fake0 is down"), "{text}");
     }

@@ -88,8 +88,8 @@ pub trait Probe: Send {
 /// The device's changing side.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DeviceView {
-    /// The link is up.
-    pub link_up: bool,
+    /// The link is up; None: nobody can tell, because the interface is in another network namespace.
+    pub link_up: Option<bool>,
     /// Basic counters by the names of DPDK's `rte_eth_stats`.
     pub stats: Vec<(String, u64)>,
     /// Extended counters.

@@ -78,9 +78,28 @@ pub(super) fn subject(
     }
 }
 
+/// Whether the link is up. A device that is an interface of the kernel's has the state of that: af_packet knows none, and
+/// a tap's driver takes an interface that was moved to another network namespace for one that is down.
+fn link_up(port: &EthPort) -> Option<bool> {
+    match port.interface().and_then(carrier) {
+        Some(up) => Some(up),
+        None if port.driver() == "net_tap" => None,
+        None => Some(port.link_up()),
+    }
+}
+
+/// Whether an interface has a carrier; None: it is not here.
+fn carrier(index: u32) -> Option<bool> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
+    let name = rustix::net::netdevice::index_to_name(socket, index).ok()?;
+    // An interface that is administratively down has no carrier to read.
+    let carrier = std::fs::read_to_string(format!("/sys/class/net/{name}/carrier"));
+    Some(carrier.is_ok_and(|text| text.trim() == "1"))
+}
+
 /// How the device does; for the main thread.
 pub(super) fn look(port: &EthPort, pools: &[Pool]) -> DeviceView {
     let (stats, xstats) = port.stats().into_iter().partition(|(name, _)| BASIC.contains(&name.as_str()));
     let pool = |pool: &Pool| PoolView { name: pool.name().into(), frames: pool.frames(), in_use: pool.in_use() };
-    DeviceView { link_up: port.link_up(), stats, xstats, pools: pools.iter().map(pool).collect() }
+    DeviceView { link_up: link_up(port), stats, xstats, pools: pools.iter().map(pool).collect() }
 }

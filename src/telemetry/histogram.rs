@@ -38,9 +38,15 @@ impl Histogram {
     /// Adds a duration. Only the owning worker may call it.
     #[inline]
     pub fn record(&self, ns: u64) {
+        self.count(ns);
+        super::add(&self.sum_ns, ns);
+    }
+
+    /// Adds a duration whose sum is kept elsewhere. Only the owning worker may call it.
+    #[inline]
+    pub fn count(&self, ns: u64) {
         let bucket = if ns <= FIRST_NS { 0 } else { bucket(ns) };
         super::add(&self.buckets[bucket], 1);
-        super::add(&self.sum_ns, ns);
     }
 
     /// The present values.

@@ -3,7 +3,6 @@
 //! Owns the arithmetic. Refuses to read a clock: the loop, which reads it once a turn anyway, passes the time.
 
 use super::Counters;
-use super::histogram::FIRST_NS;
 
 /// Between two times the gauges are due, in nanoseconds.
 const GAUGES_NS: u64 = 10_000_000;
@@ -29,10 +28,7 @@ impl TurnMeter {
         self.last_ns = now_ns;
         let times = &counters.times;
         super::add(if self.busy { &times.busy_ns } else { &times.idle_ns }, gap_ns);
-        if gap_ns > FIRST_NS {
-            // Shorter gaps are the turns that are not here.
-            times.gaps.record(gap_ns);
-        }
+        times.gaps.count(gap_ns);
         times.beat_ns.store(now_ns, core::sync::atomic::Ordering::Relaxed);
         let due = now_ns >= self.gauges_at_ns;
         if due {
@@ -51,7 +47,6 @@ impl TurnMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Counter;
 
     #[test]
     fn time_is_busy_or_idle_by_what_the_turn_did() {
@@ -59,7 +54,6 @@ mod tests {
         let mut meter = TurnMeter::start(1_000);
         for (now_ns, busy) in [(2_000, true), (5_000, false), (5_500, true), (50_005_500, false), (50_005_600, false)] {
             meter.begin(now_ns, &counters);
-            counters.inc(Counter::Turns);
             meter.end(busy);
         }
         let times = counters.times();
