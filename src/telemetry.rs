@@ -70,6 +70,7 @@ counters! {
     DropTimeWait: "penstock_dropped_frames_total" "reason" = "time_wait", "Segment answered or ignored by a TIME-WAIT entry";
     DropUnexpectedSyn: "penstock_dropped_frames_total" "reason" = "unexpected_syn", "SYN on an established connection";
     DropUnroutable: "penstock_dropped_frames_total" "reason" = "no_route", "No on-link prefix or gateway for the destination";
+    DropDriver: "penstock_dropped_frames_total" "reason" = "driver", "Frame the driver refused to send";
     // Link and ICMP
     ArpRequestsRx: "penstock_arp_total" "kind" = "request_rx", "ARP requests for our address";
     ArpRepliesRx: "penstock_arp_total" "kind" = "reply_rx", "ARP replies accepted";

@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,6 +42,7 @@ impl AdminListener {
                 let folder = runtime_folder();
                 // It exists already, or binding says what is wrong.
                 let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+                check_owner(&folder)?;
                 sweep(&folder);
                 folder.join(format!("{}.sock", std::process::id()))
             }
@@ -106,6 +107,18 @@ pub fn runtime_folder() -> PathBuf {
     }
 }
 
+/// Refuses a folder that somebody else made, who could put another socket in place of ours.
+fn check_owner(folder: &Path) -> Result<(), Failure> {
+    match fs::symlink_metadata(folder) {
+        Ok(found) if found.uid() != rustix::process::getuid().as_raw() || !found.is_dir() => {
+            let what = format!("{} is not a folder of this user's", folder.display());
+            Err(Failure::new(Exit::Listen, what)
+                .fix(format!("remove it: rm -r {}\nor name a socket: [admin] socket = \"PATH\"", folder.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The sockets of a folder, sorted.
 fn sockets(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -135,6 +148,7 @@ fn choose_in(folder: &Path, named: Option<&Path>) -> Result<PathBuf, Failure> {
         let is_pid = path.to_str().is_some_and(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
         return Ok(if is_pid { folder.join(format!("{}.sock", path.display())) } else { path.to_path_buf() });
     }
+    check_owner(folder)?;
     let mut running: Vec<PathBuf> = sockets(folder).into_iter().filter(|path| !is_stale(path)).collect();
     match running.len() {
         1 => Ok(running.remove(0)),
@@ -237,6 +251,18 @@ mod tests {
         assert_eq!(choose_in(folder.path(), Some(Path::new("/x/y.sock"))).unwrap(), Path::new("/x/y.sock"));
         sweep(folder.path());
         assert_eq!(sockets(folder.path()), [at("2.sock"), at("3.sock")]);
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        let failure = choose_in(&link, None).unwrap_err();
+        assert!(
+            failure.exit == Exit::Listen && failure.to_string().contains("not a folder of this user's"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::control::subject::DeviceView;
 use crate::dpdk::{Clock, QueuePort};
 use crate::failure::Failure;
 use crate::net::neighbor::Neighbors;
-use crate::telemetry::Counters;
 use crate::telemetry::turns::TurnMeter;
+use crate::telemetry::{Counter, Counters};
 use crate::worker::{Worker, WorkerParts};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
@@ -80,6 +80,8 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         let now = shared.clock.now();
         if meter.begin(now.mono.nanos(), &counters) {
             worker.set_gauges();
+            let refused = worker.port_mut().refused();
+            counters.add(Counter::DropDriver, refused - counters.read(Counter::DropDriver));
         }
         let turn = worker.turn(now);
         meter.end(!turn.is_idle());

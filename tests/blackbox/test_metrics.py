@@ -126,6 +126,23 @@ def test_every_outcome_has_its_labels(options):
         assert total(samples, "penstock_http_rejected_total", reason="malformed") == 1
 
 
+def test_connections_by_state(options):
+    def states(bed):
+        samples = bed.scrape()
+        return [total(samples, "penstock_connections", state=state) for state in ("open", "closing", "time_wait")]
+
+    with Watched(options) as bed, bed.connect() as kept:
+        assert kept.get().status == 200
+        with bed.connect() as closed:
+            assert closed.get("/hello", "Connection: close").status == 200
+            closed.wait_closed()
+            until(lambda: states(bed) == [1, 1, 0], "one open, one that waits for the client's FIN")
+        until(lambda: states(bed) == [1, 0, 1], "the second one in TIME-WAIT")
+        kept.close()
+        until(lambda: states(bed) == [0, 0, 1], "no connection")
+        bed.stop()
+
+
 def test_a_request_in_pieces_takes_time(options):
     with Watched(options) as bed, bed.connect() as connection:
         connection.send_pieces([b"GET /hello HTTP/1.1\r\n", b"Host: a\r\n", b"\r\n"])

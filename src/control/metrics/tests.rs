@@ -6,6 +6,9 @@ use crate::control::fake::{Fake, subject};
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// A metric's name, labels and expected value.
+type Case = (&'static str, &'static [(&'static str, &'static str)], f64);
+
 fn exposition() -> String {
     let subject = subject(Fake::default());
     render(&subject, &subject.view())
@@ -65,7 +68,7 @@ fn the_lint_finds_what_promtool_finds() {
 #[test]
 fn numbers_arrive_where_they_belong() {
     let families = families();
-    let cases: [(&str, &[(&str, &str)], f64); 14] = [
+    let cases: [Case; 14] = [
         (
             "penstock_http_requests_total",
             &[("listener", "*:80"), ("route", "/"), ("method", "GET"), ("class", "2xx")],
