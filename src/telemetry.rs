@@ -156,9 +156,10 @@ pub struct Counters {
 struct Times {
     busy_ns: AtomicU64,
     idle_ns: AtomicU64,
+    asleep_ns: AtomicU64,
     /// When the last turn began.
     beat_ns: AtomicU64,
-    /// Their sum is that of the two above.
+    /// Their sum is that of busy and idle time.
     gaps: Histogram,
 }
 
@@ -169,6 +170,8 @@ pub struct TurnTimes {
     pub busy_ns: u64,
     /// In turns that did nothing, in nanoseconds.
     pub idle_ns: u64,
+    /// Between turns, asleep, in nanoseconds.
+    pub asleep_ns: u64,
     /// When the last turn began, in nanoseconds of the workers' clock.
     pub beat_ns: u64,
     /// Times between the beginnings of successive turns.
@@ -223,11 +226,12 @@ impl Counters {
 
     /// What the worker's time went to.
     pub fn times(&self) -> TurnTimes {
-        let Times { busy_ns, idle_ns, beat_ns, gaps } = &self.times;
+        let Times { busy_ns, idle_ns, asleep_ns, beat_ns, gaps } = &self.times;
         let mut gaps = gaps.read();
         let (busy_ns, idle_ns) = (busy_ns.load(Relaxed), idle_ns.load(Relaxed));
         gaps.sum_ns = busy_ns.wrapping_add(idle_ns);
-        TurnTimes { busy_ns, idle_ns, beat_ns: beat_ns.load(Relaxed), gaps }
+        let (asleep_ns, beat_ns) = (asleep_ns.load(Relaxed), beat_ns.load(Relaxed));
+        TurnTimes { busy_ns, idle_ns, asleep_ns, beat_ns, gaps }
     }
 
     /// The sum over every counter of one metric, such as all dropped frames.

@@ -180,7 +180,10 @@ fn workers(subject: &Subject, view: &View, all: &mut Families) {
         all.counter(busy, &labels, seconds(times.busy_ns));
         let idle = ("penstock_worker_idle_seconds_total", "Time in turns that did nothing");
         all.counter(idle, &labels, seconds(times.idle_ns));
-        let gaps = ("penstock_worker_turn_gap_seconds", "Time between the beginnings of successive turns");
+        let asleep = ("penstock_worker_asleep_seconds_total", "Time asleep between turns, for want of work");
+        all.counter(asleep, &labels, seconds(times.asleep_ns));
+        let gaps =
+            ("penstock_worker_turn_gap_seconds", "Time between the beginnings of successive turns, sleep excluded");
         all.histogram(gaps, &labels, &times.gaps);
         let age = ("penstock_worker_last_turn_age_seconds", "Time since the last turn began");
         all.gauge(age, &labels, seconds(view.now_ns.saturating_sub(times.beat_ns)));

@@ -97,6 +97,8 @@ pub struct Worker {
     pub busy_s: f64,
     /// Time in the others, in seconds.
     pub idle_s: f64,
+    /// Time asleep between turns, in seconds.
+    pub asleep_s: f64,
     /// The longest time between two turns is at most this, in seconds; null: longer than the last bucket.
     pub longest_gap_s: Option<f64>,
     /// Request heads read.
@@ -216,6 +218,7 @@ fn worker(own: &super::subject::Worker, view: &View) -> Worker {
         busy_turns: own.counters.read(Counter::TurnsBusy),
         busy_s: seconds(times.busy_ns),
         idle_s: seconds(times.idle_ns),
+        asleep_s: seconds(times.asleep_ns),
         longest_gap_s: bound_ns(longest).map(seconds),
         requests: own.counters.read(Counter::HttpRequests),
         connections: Gauge::ALL.iter().map(|g| (g.state().to_string(), own.counters.gauge(*g))).collect(),
@@ -320,7 +323,7 @@ fn worker_text(worker: &Worker) -> String {
         "lcore {}, {cpu}, node {}: {:.1} % busy, {} requests, connections: {}, longest gap {}",
         worker.lcore,
         worker.node,
-        percent(worker.busy_s, worker.busy_s + worker.idle_s),
+        percent(worker.busy_s, worker.busy_s + worker.idle_s + worker.asleep_s),
         worker.requests,
         states.join(", "),
         worker.longest_gap_s.map_or("over 10 s".into(), |s| format!("<={}", time_text(s)))

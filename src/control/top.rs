@@ -74,6 +74,7 @@ impl Rates {
     fn between(before: &Status, after: &Status, seconds: f64) -> Rates {
         let rate = |then: u64, now: u64| now.saturating_sub(then) as f64 / seconds.max(1e-3);
         let counter = |name: &str| rate(before.counter(name), after.counter(name));
+        let time = |worker: &super::status::Worker| worker.busy_s + worker.idle_s + worker.asleep_s;
         let workers = || before.workers.iter().zip(&after.workers);
         let key = |r: &super::status::Requests| format!("{}  {} {}  {}", r.listener, r.method, r.route, r.class);
         let known = |wanted: &str| before.requests.iter().find(|r| key(r) == wanted).map_or(0, |r| r.count);
@@ -91,9 +92,7 @@ impl Rates {
             frames: ["penstock_rx_frames_total", "penstock_tx_frames_total"].map(counter),
             bytes: ["penstock_rx_bytes_total", "penstock_tx_bytes_total"].map(counter),
             dropped: counter("penstock_dropped_frames_total"),
-            busy_percent: workers()
-                .map(|(a, b)| percent(b.busy_s - a.busy_s, b.busy_s - a.busy_s + b.idle_s - a.idle_s))
-                .collect(),
+            busy_percent: workers().map(|(a, b)| percent(b.busy_s - a.busy_s, time(b) - time(a))).collect(),
             worker_requests: workers().map(|(a, b)| rate(a.requests, b.requests)).collect(),
             latency: difference(&before.latency.buckets, &after.latency.buckets),
             routes: busiest(routes),

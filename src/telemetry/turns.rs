@@ -1,4 +1,4 @@
-//! What a worker's loop spends its time on: busy and idle time, gaps between turns, the heartbeat.
+//! What a worker's loop spends its time on: busy, idle, asleep; gaps between turns, the heartbeat.
 //!
 //! Owns the arithmetic. Refuses to read a clock: the loop, which reads it once a turn anyway, passes the time.
 
@@ -37,6 +37,13 @@ impl TurnMeter {
         due
     }
 
+    /// The worker slept between two turns and woke at `now_ns`: time that it chose to be away is neither idle nor a gap.
+    pub fn wake(&mut self, now_ns: u64, counters: &Counters) {
+        super::add(&counters.times.asleep_ns, now_ns.saturating_sub(self.last_ns));
+        self.last_ns = now_ns;
+        self.busy = false;
+    }
+
     /// The turn ended, and did something or not.
     #[inline]
     pub fn end(&mut self, busy: bool) {
@@ -61,6 +68,19 @@ mod tests {
         assert_eq!(times.beat_ns, 50_005_600);
         assert_eq!((times.gaps.count(), times.gaps.buckets[0], times.gaps.buckets[13]), (5, 4, 1));
         assert_eq!(times.gaps.sum_ns, times.busy_ns + times.idle_ns);
+    }
+
+    #[test]
+    fn sleep_is_no_gap() {
+        let counters = Counters::default();
+        let mut meter = TurnMeter::start(0);
+        meter.begin(100, &counters);
+        meter.end(false);
+        meter.wake(50_000_100, &counters);
+        meter.begin(50_000_300, &counters);
+        let times = counters.times();
+        assert_eq!((times.busy_ns, times.idle_ns, times.asleep_ns), (0, 300, 50_000_000));
+        assert_eq!((times.gaps.count(), times.gaps.buckets[0], times.gaps.sum_ns), (2, 2, 300));
     }
 
     #[test]
