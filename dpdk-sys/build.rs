@@ -8,13 +8,14 @@ use std::process::Command;
 const FUNCTIONS: &[&str] = &[
     "shim_.*",
     "rte_eal_(cleanup|remote_launch|wait_lcore|get_runtime_dir)",
-    "rte_(get_main_lcore|get_next_lcore|lcore_to_socket_id|lcore_to_cpu_id|get_tsc_hz|version|strerror)",
+    "rte_(get_main_lcore|get_next_lcore|lcore_to_socket_id|get_tsc_hz|version|strerror)",
     "rte_log_set_global_level",
     "rte_pktmbuf_pool_create",
     "rte_mempool_(free|in_use_count|avail_count)",
     "rte_eth_dev_(info_get|configure|adjust_nb_rx_tx_desc|start|stop|close|socket_id|set_mtu|get_mtu)",
     "rte_eth_dev_(get_port_by_name|get_name_by_port|count_avail)",
-    "rte_eth_(find_next|rx_queue_setup|tx_queue_setup|macaddr_get|link_get_nowait|stats_get)",
+    "rte_eth_(find_next_owned_by|rx_queue_setup|tx_queue_setup|macaddr_get|link_get_nowait|stats_get)",
+    "rte_eth_dev_rx_intr_ctl_q|rte_epoll_wait",
     "rte_eth_(allmulticast_enable|promiscuous_enable|xstats_get|xstats_get_names)",
 ];
 

@@ -39,7 +39,7 @@ pub struct PortConfig {
     pub gateways: Vec<IpAddr>,
     /// VLAN identifier 1..=4094 of a tagged port.
     pub vlan: Option<u16>,
-    /// IP packet size limit in bytes, 576..=9000 (IPv6 needs 1280); the device's own limit when None.
+    /// IP packet size limit in bytes, 576..=1500 (IPv6 needs 1280); the device's own limit, 1500 at most, when None.
     pub mtu: Option<u16>,
 }
 
@@ -61,6 +61,32 @@ pub struct WorkersConfig {
     pub connections: u32,
     /// Hugepages for packets and connections.
     pub hugepages: Hugepages,
+    /// What a worker does while there is nothing to do.
+    pub idle: Idle,
+}
+
+/// What a worker does while there is nothing to do: it polls for `spin`, then polls with pauses, then, if it may, sleeps.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Idle {
+    /// Whether it sleeps at all.
+    pub sleep: bool,
+    /// Polling at full speed after the last work.
+    pub spin: Duration,
+    /// From the last work to the first sleep, 0..=1 h.
+    pub sleep_after: Duration,
+    /// The longest sleep, 1..=100 ms: what the first frame may wait.
+    pub sleep_max: Duration,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Idle {
+            sleep: true,
+            spin: Duration::from_micros(200),
+            sleep_after: Duration::from_millis(10),
+            sleep_max: Duration::from_millis(1),
+        }
+    }
 }
 
 /// Whether hugepages back packet and connection memory.
@@ -95,7 +121,7 @@ pub struct HttpLimits {
     pub header_count: usize,
     /// Request body in bytes; over it: 413.
     pub body_size: u64,
-    /// From a request's first byte (or the connection's start) to the end of its head; over it: 408.
+    /// To the end of a head: from the connection's start for the first, from its first byte for others; over it: 408.
     pub head_timeout: Duration,
     /// Between two reads of a body; over it: 408.
     pub body_timeout: Duration,
@@ -118,7 +144,7 @@ pub struct TcpConfig {
     pub half_open: u32,
     /// From SYN to the handshake's last ACK.
     pub handshake_timeout: Duration,
-    /// In FIN-WAIT-2, CLOSING and LAST-ACK.
+    /// From our FIN, queued behind the last answer, to the end of the connection.
     pub fin_timeout: Duration,
     /// TIME-WAIT: 2 MSL of RFC 9293, 3.4.1, shortened as usual to 60 s or less.
     pub time_wait: Duration,
@@ -211,7 +237,7 @@ impl Body {
 
 impl Default for WorkersConfig {
     fn default() -> Self {
-        WorkersConfig { count: None, connections: 16_384, hugepages: Hugepages::Auto }
+        WorkersConfig { count: None, connections: 16_384, hugepages: Hugepages::Auto, idle: Idle::default() }
     }
 }
 

@@ -2,8 +2,12 @@
 //!
 //! Owns the constants a user cannot set. What a user can set is in `config`, with the range checked against these.
 
-/// The largest frame a port gives or takes, in bytes: a VLAN-tagged Ethernet frame of 1500 bytes plus slack.
+/// The largest frame a port gives or takes, in bytes: a VLAN-tagged Ethernet frame of [`MTU_MAX`] plus slack.
 pub const FRAME_MAX: usize = 2048 - 128;
+/// The smallest value of `port.mtu`, in bytes: what every IPv4 host has to accept (RFC 1122, 3.3.2).
+pub const MTU_MIN: u16 = 576;
+/// The largest IP packet sent, in bytes, whatever the device could do: jumbo frames are not supported.
+pub const MTU_MAX: u16 = 1500;
 /// The longest chained frame that is linearised, in bytes; longer ones are dropped and counted.
 pub const CHAIN_MAX: usize = 9 * 1024 + 256;
 /// Link header, VLAN tag included, in bytes.
@@ -35,9 +39,46 @@ pub const HEAD_SIZE_MAX: usize = 64 * 1024;
 /// The longest chunk-size line with its extensions, in bytes (RFC 9112, 7.1.1 lets a recipient limit them).
 pub const CHUNK_LINE_MAX: usize = 256;
 
+/// Empty lines ignored before a request line; RFC 9112, 2.2 asks for at least one.
+pub const EMPTY_LINES_MAX: usize = 2;
+/// Framing a chunked body may have beyond what its content earns, in bytes. A client that sends its content a byte a chunk
+/// with long extensions costs more than it brings.
+pub const CHUNK_OVERHEAD_MAX: usize = 64 * CHUNK_LINE_MAX;
+
+/// The smallest receive or transmit ring, in bytes.
+pub const RING_MIN: usize = 2 * 1024;
+/// The largest receive or transmit ring, in bytes: the largest window without window scaling is 65,535.
+pub const RING_MAX: usize = 32 * 1024;
 /// Buffers for heads that outgrow the receive ring, per worker, each `http.head_size` bytes.
 pub const LARGE_HEADS: usize = 64;
 
+/// The largest configuration file, in bytes.
+pub const CONFIG_FILE_MAX: usize = 4 * 1024 * 1024;
+/// The most routes of a configuration.
+pub const ROUTES_MAX: usize = 4096;
+/// The longest path of a route, in bytes.
+pub const ROUTE_PATH_MAX: usize = 1024;
+/// The most methods of one route.
+pub const ROUTE_METHODS_MAX: usize = 16;
+/// The longest host name, in bytes (RFC 1035, 2.3.4).
+pub const HOST_NAME_MAX: usize = 253;
+/// The largest content of a direct response, in bytes.
+pub const RESPONSE_BODY_MAX: usize = 1 << 30;
+/// The most configured header fields of a direct response.
+pub const RESPONSE_FIELDS_MAX: usize = 32;
+/// The longest name and value of a configured header field, in bytes together.
+pub const RESPONSE_FIELD_MAX: usize = 4096;
+
 const _: () = assert!(TX_BACKLOG_MAX >= 4 * crate::port::BURST_MAX);
 const _: () = assert!(UNRESOLVED_PER_NEIGHBOR_MAX <= UNRESOLVED_MAX);
-const _: () = assert!(FRAME_MAX >= 1500 + L2_MAX);
+const _: () = assert!(FRAME_MAX >= MTU_MAX as usize + L2_MAX);
+const _: () = assert!(CHAIN_MAX >= FRAME_MAX);
+const _: () = assert!(MTU_MIN < MTU_MAX);
+const _: () = assert!(RING_MIN.is_power_of_two() && RING_MAX.is_power_of_two() && RING_MAX <= u16::MAX as usize);
+// A ring holds more than one segment, or its sender waits for every ACK.
+const _: () = assert!(RING_MIN > MTU_MAX as usize);
+const _: () = assert!(EMPTY_LINES_MAX >= 1);
+const _: () = assert!(CHUNK_OVERHEAD_MAX >= CHUNK_LINE_MAX);
+// What is configured could be asked for, and one field fits the largest transmit ring.
+const _: () = assert!(ROUTE_PATH_MAX + HOST_NAME_MAX < HEAD_SIZE_MAX);
+const _: () = assert!(RESPONSE_FIELD_MAX < RING_MAX);

@@ -30,8 +30,8 @@ pub trait Port {
     /// Sends a prefix of `burst` and removes it; what the queue had no room for stays. Returns how many were taken.
     fn transmit(&mut self, burst: &mut Burst<Self::Frame>) -> usize;
 
-    /// Blocks until a frame may have arrived, or `max` passed. A port that cannot wait returns at once.
-    fn wait(&mut self, max: Duration);
+    /// Blocks until a frame may have arrived, which it reports, or `max` passed. A port that cannot tell sleeps for `max`.
+    fn wait(&mut self, max: Duration) -> bool;
 }
 
 /// An owned frame: one pointer wide, freed when dropped, given up by `Port::transmit`.
@@ -42,8 +42,8 @@ pub trait Frame {
     /// As `bytes`, for writing.
     fn bytes_mut(&mut self) -> &mut [u8];
 
-    /// Sets the length of the first segment; new bytes have unspecified content. Lengths over the frame's room are cut
-    /// to it.
+    /// Sets the length of the first segment, which becomes the only one; new bytes have unspecified content. Lengths over
+    /// the frame's room are cut to it.
     fn set_len(&mut self, len: usize);
 
     /// Appends the further segments of a chained frame to `out`; nothing for the usual single segment. Returns false when

@@ -73,7 +73,8 @@ fn check_prints_what_a_file_amounts_to() {
         "net_tap0,iface=penstock0",
         "10.7.0.2/24, 10.7.0.3/24",
         "10.7.0.2:80, 10.7.0.2:8080, 10.7.0.3:8080",
-        "about 210MiB per worker (13KiB a connection)",
+        "MiB per worker (",
+        " bytes a connection)",
         "6 routes",
         "www/index.html",
         "old.example.com",
@@ -85,6 +86,56 @@ fn check_prints_what_a_file_amounts_to() {
     assert!(text.ends_with("\nconfig OK\n"), "{text}");
     // EAL arguments are accepted in front of every command.
     assert!(penstock(&["-l", "0", "--", "check", "--config", &example("minimal.toml")]).status.success());
+}
+
+#[test]
+fn check_prints_the_memory_a_worker_reserves() {
+    let config = penstock::control::load::load_file(Path::new(&example("static-files.toml"))).unwrap();
+    let (worker, connection) = (penstock::worker::arena_size(&config), penstock::worker::bytes_per_connection(&config));
+    let figures = format!("{}MiB per worker ({connection} bytes a connection)", worker.div_ceil(1 << 20));
+    let text = stdout(&penstock(&["check", "-c", &example("static-files.toml")]));
+    assert!(text.contains(&figures), "{figures:?} is not in:\n{text}");
+    assert!(connection <= 16 * 1024, "the limit with default settings");
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_one() {
+    let readme = include_str!("../README.md");
+    let blocks: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    let directory = tempfile::tempdir().unwrap();
+    for block in blocks {
+        let output = penstock(&["check", "-c", &file(directory.path(), block)]);
+        assert!(output.status.success() && stdout(&output).ends_with("config OK\n"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn exit_codes_are_those_of_the_readme() {
+    let readme = include_str!("../README.md");
+    let help = stdout(&penstock(&["--help"]));
+    for code in 0..=5 {
+        assert!(readme.contains(&format!("\n| {code} | ")) && help.contains(&format!("  {code}  ")), "{code}");
+    }
+}
+
+#[test]
+fn answers_that_no_ring_holds_are_found_by_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(example("minimal.toml")).unwrap();
+    let fields = format!("headers = {{ X = [{0}, {0}, {0}] }}, body", format!("\"{}\"", "x".repeat(4000)));
+    let path = file(directory.path(), &text.replace("body", &fields));
+    for command in ["check", "run"] {
+        assert_fails(
+            &penstock(&[command, "-c", &path]),
+            3,
+            &[&path, "route 1", "`tx_ring` (8192 bytes)", "raise tx_ring"],
+        );
+    }
+    // The Allow field of a path with long method names.
+    let methods = format!("method = [{0}A\", {0}B\", {0}C\"]\npath", format!("\"{}", "X".repeat(4000)));
+    let path = file(directory.path(), &text.replace("path", &methods));
+    assert_fails(&penstock(&["check", "-c", &path]), 3, &[&path, "405", "raise tx_ring", "method names"]);
 }
 
 #[test]

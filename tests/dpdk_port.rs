@@ -2,7 +2,7 @@
 //! itself again in a process of its own.
 #![cfg(feature = "dpdk")]
 
-use penstock::dpdk::{Clock, Eal, EthPort, Mbuf, Pool, PortOptions, QueuePort, pool_frames};
+use penstock::dpdk::{Clock, Eal, EthPort, Lcore, Mbuf, Pool, PortOptions, QueuePort, pool_frames};
 use penstock::failure::{Exit, Failure};
 use penstock::port::{BURST_MAX, Burst, Checksum, Frame, Port, TxMeta};
 use std::process::Command;
@@ -41,7 +41,7 @@ struct Bed {
 fn bed(eal: Result<Eal, Failure>, device: &str, frames: Option<u32>) -> Bed {
     let eal = eal.expect("EAL starts");
     let mut port = EthPort::find(&eal, Some(device)).expect("the device is there");
-    let options = PortOptions { queues: 1, mtu: None, multicast: true };
+    let options = PortOptions { queues: 1, mtu: None, multicast: true, room: None };
     let shape = port.configure(&options).expect("configures");
     let frames = frames.unwrap_or_else(|| pool_frames(1, shape.rx_descriptors, shape.tx_descriptors));
     let pool = Pool::new(&eal, None, frames, shape.room).expect("memory for the pool");
@@ -157,6 +157,19 @@ fn a_device_that_fails_to_probe_is_named_with_a_fix() {
 }
 
 #[test]
+fn a_port_is_found_once_until_it_is_closed() {
+    isolated("a_port_is_found_once_until_it_is_closed", &with_device("net_null0"), |eal| {
+        let eal = eal.expect("EAL starts");
+        let first = EthPort::find(&eal, None).expect("the only port");
+        let second = EthPort::find(&eal, Some("net_null0")).err().expect("a second handle would close it twice");
+        assert!(second.what.contains("net_null0 is in use"), "{second}");
+        drop(first);
+        let gone = EthPort::find(&eal, Some("net_null0")).err().expect("closed for good");
+        assert!(gone.what.contains("no port"), "{gone}");
+    });
+}
+
+#[test]
 fn a_mistyped_eal_argument_is_named_and_eal_cannot_start_twice() {
     isolated("a_mistyped_eal_argument_is_named_and_eal_cannot_start_twice", &["--no-hugs"], |eal| {
         let failure = eal.err().expect("refused");
@@ -193,8 +206,10 @@ fn an_lcore_returns_a_value_or_its_panic() {
     isolated("an_lcore_returns_a_value_or_its_panic", ONE_CORE, |eal| {
         let eal = eal.expect("EAL starts");
         let lcores = eal.worker_lcores();
-        assert_eq!(lcores.iter().map(|lcore| lcore.id).collect::<Vec<_>>(), [1]);
-        assert_eq!(eal.main_lcore().id, 0);
+        assert_eq!(lcores.iter().map(Lcore::id).collect::<Vec<_>>(), [1]);
+        assert_eq!((lcores[0].cpus(), lcores[0].node()), (vec![0], Some(0)), "by its number it would be CPU 1");
+        assert_eq!(eal.main_lcore().id(), 0);
+        assert!(eal.launch(eal.main_lcore(), || 1).is_err(), "the main lcore is the caller's");
         let thread = eal.launch(lcores[0], || std::thread::current().id()).unwrap().join().unwrap();
         assert_ne!(thread, std::thread::current().id());
         let panic = eal.launch(lcores[0], || -> u8 { panic!("on purpose {}", 7) }).unwrap().join();

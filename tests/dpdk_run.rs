@@ -20,7 +20,12 @@ fn config(device: String) -> Config {
             addresses: vec![Cidr { address: "198.18.0.2".parse().unwrap(), prefix_len: 24 }],
             ..PortConfig::default()
         },
-        workers: WorkersConfig { count: Some(1), connections: 64, hugepages: Hugepages::Off },
+        workers: WorkersConfig {
+            count: Some(1),
+            connections: 64,
+            hugepages: Hugepages::Off,
+            ..WorkersConfig::default()
+        },
         listeners: vec![Listener { address: None, port: 80 }],
         http: HttpLimits::default(),
         tcp: TcpConfig { half_open: 16, time_wait_entries: 64, ..TcpConfig::default() },
@@ -80,6 +85,17 @@ fn term_and_int_end_it_cleanly() {
         }
         assert!(!said.contains("leaked"), "{said}");
     }
+}
+
+#[test]
+fn what_a_killed_gateway_left_is_removed_by_the_next() {
+    // No process has this number: the kernel's limit is 2^22.
+    let bases = ["/var/run".into(), "/tmp".into(), std::env::var("XDG_RUNTIME_DIR").unwrap_or("/tmp".into())];
+    let left = bases.map(|base| std::path::Path::new(&base).join("dpdk/penstock_4194305"));
+    let left: Vec<_> = left.into_iter().filter(|dir| std::fs::create_dir_all(dir).is_ok()).collect();
+    run_until(rustix::process::Signal::TERM);
+    assert!(left.iter().any(|dir| !dir.exists()), "none of {left:?} was removed");
+    left.iter().filter(|dir| dir.exists()).for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
 }
 
 #[test]

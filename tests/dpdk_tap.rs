@@ -68,6 +68,18 @@ fn answer(whole: &[u8], frame: &mut Mbuf) {
     frame.set_tx(TxMeta { l2_len: IP as u8, l3_len: 20, ip_checksum: true, ..TxMeta::default() });
 }
 
+/// A chain would be sent with its tail behind the new content.
+fn shortening_cuts_the_chain(mut frame: Mbuf, pool: &Pool) {
+    let (start, before, mut further) = (frame.bytes()[..100].to_vec(), pool.in_use(), 0);
+    frame.gather(&mut |_| {
+        further += 1;
+        true
+    });
+    frame.set_len(100);
+    assert!(!frame.is_chained() && frame.gather(&mut |_| false), "no segment is left to gather");
+    assert_eq!((frame.bytes(), before - pool.in_use()), (&start[..], further), "the tail is back in the pool");
+}
+
 #[test]
 fn datagrams_cross_the_tap_both_ways() {
     if let Some(reason) = missing() {
@@ -81,7 +93,7 @@ fn datagrams_cross_the_tap_both_ways() {
     );
     let eal = Eal::start(&line.split(' ').map(String::from).collect::<Vec<_>>()).expect("EAL starts");
     let mut port = EthPort::find(&eal, Some("net_tap0")).expect("the tap is there");
-    let options = PortOptions { queues: 1, mtu: None, multicast: true };
+    let options = PortOptions { queues: 1, mtu: None, multicast: true, room: Some(ROOM) };
     let shape = port.configure(&options).expect("configures");
     let pool = Pool::new(&eal, None, 4095, ROOM).expect("memory for the pool");
     let mut queue = port.start(&shape, &options, std::slice::from_ref(&pool)).expect("starts").remove(0);
@@ -98,7 +110,7 @@ fn datagrams_cross_the_tap_both_ways() {
     assert!(frame.is_chained() && frame.bytes().len() <= usize::from(ROOM), "{}", frame.bytes().len());
     assert_eq!((whole.len(), &whole[UDP + 8..]), (UDP + 8 + 1000, &content[..]));
     assert_eq!(frame.rx().l4_checksum, Checksum::Unknown, "the driver does not sum over chains");
-    drop(frame);
+    shortening_cuts_the_chain(frame, &pool);
 
     socket.send_to(&content[..180], (OURS, 9)).expect("sends");
     let (frame, whole) = receive_udp(&mut queue);

@@ -1,22 +1,19 @@
 //! A worker under frames nobody should send: whole conversations with bytes changed, cut, repeated and out of order.
 //! It never panics, returns every frame, and still answers afterwards.
 
+#[path = "../benches/turn/bed.rs"]
+mod bed;
 #[path = "../benches/turn/client.rs"]
 #[expect(dead_code, reason = "the bench uses more of it")]
 mod client;
 
-use client::{Client, GATEWAY_MAC};
-use penstock::config::{
-    Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, TcpConfig, WorkersConfig,
-};
-use penstock::gateway::Gateway;
+use bed::GatewayWorker;
+use client::Client;
 use penstock::mem::Arena;
-use penstock::net::neighbor::Neighbors;
-use penstock::port::{Caps, Checksum, Frame, RxMeta};
-use penstock::sim::port::{FramePool, SimPort};
+use penstock::port::{Checksum, Frame, RxMeta};
+use penstock::sim::port::FramePool;
 use penstock::telemetry::Counters;
 use penstock::time::{Instant, Now};
-use penstock::worker::{Worker, WorkerParts};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +37,7 @@ impl Random {
 }
 
 struct Bed {
-    worker: Worker<SimPort, Gateway>,
+    worker: GatewayWorker,
     pool: FramePool,
     counters: Arc<Counters>,
     now: Now,
@@ -48,21 +45,11 @@ struct Bed {
 
 impl Bed {
     fn new() -> Bed {
-        let config = Arc::new(config());
+        let mut config = bed::config(64);
+        (config.tcp.half_open, config.tcp.time_wait_entries) = (32, 32);
         let pool = FramePool::new(4_096);
-        let caps = Caps { mac: GATEWAY_MAC, mtu: 1500, ..Caps::default() };
-        let counters = Arc::new(Counters::default());
-        let worker = Worker::new(WorkerParts {
-            port: SimPort::new(caps, pool.clone()),
-            app: Gateway::new(&config).unwrap(),
-            arena: Arena::heap(Worker::<SimPort, Gateway>::arena_size(&config)),
-            config,
-            neighbors: Neighbors::new(),
-            counters: counters.clone(),
-            secret: [1, 2, 3, 4],
-            now: Instant::ZERO,
-        })
-        .unwrap();
+        let arena = Arena::heap(GatewayWorker::arena_size(&config));
+        let (worker, counters) = bed::worker(&Arc::new(config), bed::caps(false), &pool, arena);
         Bed { worker, pool, counters, now: Now { mono: Instant::ZERO, unix_s: 1_700_000_000 } }
     }
 
@@ -129,31 +116,6 @@ fn conversations() -> Vec<Vec<u8>> {
     }
     assert_eq!(client.answers, 2 * CONNECTIONS as u64);
     seen
-}
-
-fn config() -> Config {
-    Config {
-        port: PortConfig {
-            addresses: vec![
-                Cidr { address: [10, 7, 0, 2].into(), prefix_len: 24 },
-                Cidr { address: "fd00:7::2".parse().unwrap(), prefix_len: 64 },
-            ],
-            gateways: vec![[10, 7, 0, 1].into()],
-            ..PortConfig::default()
-        },
-        workers: WorkersConfig { connections: 64, ..WorkersConfig::default() },
-        listeners: vec![Listener { address: None, port: 80 }],
-        http: HttpLimits::default(),
-        tcp: TcpConfig { half_open: 32, time_wait_entries: 32, ..TcpConfig::default() },
-        metrics: penstock::config::MetricsConfig::default(),
-        admin: penstock::config::AdminConfig::default(),
-        routes: vec![Route {
-            host: None,
-            path: PathMatch::Prefix("/".into()),
-            methods: vec![],
-            respond: DirectResponse { status: 200, headers: vec![], body: Body::Inline(b"hello\n".to_vec()) },
-        }],
-    }
 }
 
 #[test]

@@ -1,21 +1,16 @@
 //! In steady state a turn allocates nothing: a counting allocator watches keep-alive requests and whole connections.
 
+#[path = "../benches/turn/bed.rs"]
+mod bed;
 #[path = "../benches/turn/client.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod client;
 
-use client::{Client, GATEWAY_MAC};
-use penstock::config::{
-    Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, TcpConfig, WorkersConfig,
-};
-use penstock::gateway::Gateway;
+use bed::GatewayWorker;
+use client::Client;
 use penstock::mem::Arena;
-use penstock::net::neighbor::Neighbors;
-use penstock::port::Caps;
-use penstock::sim::port::{FramePool, SimPort};
-use penstock::telemetry::Counters;
+use penstock::sim::port::FramePool;
 use penstock::time::{Instant, Now};
-use penstock::worker::{Worker, WorkerParts};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -47,7 +42,7 @@ const KEEP_ALIVE: &[u8] = b"GET / HTTP/1.1\r\nHost: 10.7.0.2\r\nUser-Agent: test
 const CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: 10.7.0.2\r\nConnection: close\r\n\r\n";
 
 struct Bed {
-    worker: Worker<SimPort, Gateway>,
+    worker: GatewayWorker,
     client: Client,
     now: Now,
     /// Allocations inside turns.
@@ -56,28 +51,10 @@ struct Bed {
 
 impl Bed {
     fn new(request: &[u8]) -> Bed {
-        let config = Arc::new(config());
+        let config = Arc::new(bed::config(256));
         let pool = FramePool::new(4_096);
-        let caps = Caps {
-            mac: GATEWAY_MAC,
-            mtu: 1500,
-            rx_ip_checksum: true,
-            rx_tcp_checksum: true,
-            tx_ip_checksum: true,
-            tx_tcp_checksum: true,
-            ..Caps::default()
-        };
-        let worker = Worker::new(WorkerParts {
-            port: SimPort::new(caps, pool.clone()),
-            app: Gateway::new(&config).unwrap(),
-            arena: Arena::heap(Worker::<SimPort, Gateway>::arena_size(&config)),
-            config,
-            neighbors: Neighbors::new(),
-            counters: Arc::new(Counters::default()),
-            secret: [1, 2, 3, 4],
-            now: Instant::ZERO,
-        })
-        .unwrap();
+        let arena = Arena::heap(GatewayWorker::arena_size(&config));
+        let (worker, _) = bed::worker(&config, bed::caps(true), &pool, arena);
         let client = Client::new(pool, CONNECTIONS, request);
         let mut bed = Bed { worker, client, now: Now { mono: Instant::ZERO, unix_s: 1_700_000_000 }, allocations: 0 };
         bed.turn();
@@ -107,28 +84,6 @@ impl Bed {
     fn close_all(&mut self) {
         (0..CONNECTIONS).for_each(|i| self.client.close(self.worker.port_mut(), i));
         self.turn();
-    }
-}
-
-fn config() -> Config {
-    Config {
-        port: PortConfig {
-            addresses: vec![Cidr { address: [10, 7, 0, 2].into(), prefix_len: 24 }],
-            gateways: vec![[10, 7, 0, 1].into()],
-            ..PortConfig::default()
-        },
-        workers: WorkersConfig { connections: 256, ..WorkersConfig::default() },
-        listeners: vec![Listener { address: None, port: 80 }],
-        http: HttpLimits::default(),
-        tcp: TcpConfig::default(),
-        metrics: penstock::config::MetricsConfig::default(),
-        admin: penstock::config::AdminConfig::default(),
-        routes: vec![Route {
-            host: None,
-            path: PathMatch::Prefix("/".into()),
-            methods: vec![],
-            respond: DirectResponse { status: 200, headers: vec![], body: Body::Inline(b"hello\n".to_vec()) },
-        }],
     }
 }
 

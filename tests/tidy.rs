@@ -31,7 +31,7 @@ const EDGES: &[(&str, &str, bool, &[&str])] = &[
     ("worker", "L3", true, &["http", "net"]),
     ("gateway", "L4", true, &["http", "worker"]),
     ("runtime", "L5", true, &["control", "dpdk", "gateway", "net", "worker"]),
-    ("control", "L5", true, &["gateway"]),
+    ("control", "L5", true, &["gateway", "worker"]),
     ("cli", "L5", true, &["control", "runtime"]),
     ("sim", "sim", true, &["gateway", "http", "net", "worker"]),
 ];

@@ -35,6 +35,8 @@ pub struct Client {
     template: [u8; HEADERS],
     request: Vec<u8>,
     answer_len: usize,
+    /// Where a number stands that every request has of its own.
+    unique_at: Option<usize>,
     /// Answers received whole.
     pub answers: u64,
 }
@@ -52,7 +54,23 @@ impl Client {
         template[46] = 5 << 4;
         template[48..50].copy_from_slice(&65_000u16.to_be_bytes());
         let peers = vec![Peer::default(); connections];
-        Client { pool, peers, template, request: request.to_vec(), answer_len: 0, answers: 0 }
+        Client { pool, peers, template, request: request.to_vec(), answer_len: 0, unique_at: None, answers: 0 }
+    }
+
+    /// Makes every request differ from those before: `marker` in it is followed by eight digits that count.
+    pub fn number_requests(&mut self, marker: &[u8]) {
+        let at = self.request.windows(marker.len()).position(|window| window == marker).expect("the marker");
+        self.unique_at = Some(at + marker.len());
+    }
+
+    fn next_number(&mut self) {
+        let Some(at) = self.unique_at else { return };
+        for digit in self.request[at..at + 8].iter_mut().rev() {
+            *digit = if *digit == b'9' { b'0' } else { *digit + 1 };
+            if *digit != b'0' {
+                break;
+            }
+        }
     }
 
     /// Has the router ask for the gateway, which tells the gateway who the router is.
@@ -101,6 +119,7 @@ impl Client {
     /// Sends the request; on a new connection its ACK completes the handshake.
     pub fn ask(&mut self, port: &mut SimPort, i: usize) {
         self.peers[i].answered = false;
+        self.next_number();
         self.send(port, i, PSH | ACK, true);
     }
 

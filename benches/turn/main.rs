@@ -3,20 +3,18 @@
 //! `turn [--list] [--case NAME] [--requests N] [--seconds S]` prints one JSON line per case. With `--requests` it runs
 //! that many and measures no time, for instruction counts under callgrind.
 
+mod bed;
 #[expect(dead_code, reason = "the tests use more of it")]
 mod client;
 mod windows;
 
-use client::{Client, GATEWAY_MAC};
-use penstock::config::{Body, Config, DirectResponse, Hugepages, Listener, PathMatch, Route};
-use penstock::gateway::Gateway;
+use bed::GatewayWorker;
+use client::Client;
+use penstock::config::{Config, Hugepages};
 use penstock::mem::{Arena, ArenaOptions};
-use penstock::net::neighbor::Neighbors;
-use penstock::port::Caps;
-use penstock::sim::port::{FramePool, SimPort};
+use penstock::sim::port::FramePool;
 use penstock::telemetry::Counters;
 use penstock::time::{Instant, Now};
-use penstock::worker::{Worker, WorkerParts};
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 use windows::{VALID_MIN, WINDOW, Window};
@@ -41,15 +39,24 @@ struct Case {
     connections: usize,
     load: Load,
     browser: bool,
+    /// Every request differs, so that no head is recognized.
+    unique: bool,
 }
 
 const CASES: &[Case] = &[
-    Case { name: "keepalive-1", connections: 1, load: Load::KeepAlive, browser: false },
-    Case { name: "keepalive-1000", connections: 1_000, load: Load::KeepAlive, browser: false },
-    Case { name: "keepalive-30000", connections: 30_000, load: Load::KeepAlive, browser: false },
-    Case { name: "keepalive-100000", connections: 100_000, load: Load::KeepAlive, browser: false },
-    Case { name: "keepalive-browser-1000", connections: 1_000, load: Load::KeepAlive, browser: true },
-    Case { name: "connection-per-request", connections: 200_000, load: Load::PerRequest, browser: false },
+    Case { name: "keepalive-1", connections: 1, load: Load::KeepAlive, browser: false, unique: false },
+    Case { name: "keepalive-1000", connections: 1_000, load: Load::KeepAlive, browser: false, unique: false },
+    Case { name: "keepalive-30000", connections: 30_000, load: Load::KeepAlive, browser: false, unique: false },
+    Case { name: "keepalive-100000", connections: 100_000, load: Load::KeepAlive, browser: false, unique: false },
+    Case { name: "keepalive-browser-1000", connections: 1_000, load: Load::KeepAlive, browser: true, unique: false },
+    Case { name: "keepalive-unique-1000", connections: 1_000, load: Load::KeepAlive, browser: false, unique: true },
+    Case {
+        name: "connection-per-request",
+        connections: 200_000,
+        load: Load::PerRequest,
+        browser: false,
+        unique: false,
+    },
 ];
 
 fn main() {
@@ -73,7 +80,7 @@ fn main() {
 /// A worker and its client.
 struct Bed<'a> {
     case: &'a Case,
-    worker: Worker<SimPort, Gateway>,
+    worker: GatewayWorker,
     client: Client,
     counters: Arc<Counters>,
     config: Arc<Config>,
@@ -86,34 +93,21 @@ struct Bed<'a> {
 
 impl<'a> Bed<'a> {
     fn new(case: &'a Case) -> Self {
-        let config = Arc::new(config(case));
+        let connections = match case.load {
+            Load::KeepAlive => case.connections.max(1_024) as u32,
+            Load::PerRequest => 4_096,
+        };
+        let config = Arc::new(bed::config(connections));
         let options = ArenaOptions { hugepages: Hugepages::Auto, numa_node: None };
-        let arena = Arena::new(Worker::<SimPort, Gateway>::arena_size(&config), options).expect("memory for the arena");
+        let arena = Arena::new(GatewayWorker::arena_size(&config), options).expect("memory for the arena");
         let backing = arena.backing().to_string();
         let pool = FramePool::new(8_192);
-        let caps = Caps {
-            mac: GATEWAY_MAC,
-            mtu: 1500,
-            rx_ip_checksum: true,
-            rx_tcp_checksum: true,
-            tx_ip_checksum: true,
-            tx_tcp_checksum: true,
-            ..Caps::default()
-        };
-        let counters = Arc::new(Counters::with_requests(1, 1));
-        let worker = Worker::new(WorkerParts {
-            port: SimPort::new(caps, pool.clone()),
-            app: Gateway::new(&config).expect("routes"),
-            config: config.clone(),
-            neighbors: Neighbors::new(),
-            counters: counters.clone(),
-            arena,
-            secret: [1, 2, 3, 4],
-            now: Instant::ZERO,
-        })
-        .expect("a worker");
+        let (worker, counters) = bed::worker(&config, bed::caps(true), &pool, arena);
         let request = request(case);
-        let client = Client::new(pool, case.connections, &request);
+        let mut client = Client::new(pool, case.connections, &request);
+        if case.unique {
+            client.number_requests(b"X-Request: ");
+        }
         let now = Now { mono: Instant::ZERO, unix_s: 1_700_000_000 };
         let mut bed = Bed {
             case,
@@ -220,7 +214,7 @@ impl<'a> Bed<'a> {
             number(at(0.1) * hz),
             costs.len(),
             windows.len(),
-            Worker::<SimPort, Gateway>::bytes_per_connection(&self.config),
+            GatewayWorker::bytes_per_connection(&self.config),
             self.backing,
         )
     }
@@ -244,37 +238,4 @@ fn request(case: &Case) -> Vec<u8> {
     request.extend(std::iter::repeat_n(b'a', padding));
     request.extend_from_slice(b"\r\n\r\n");
     request
-}
-
-fn config(case: &Case) -> Config {
-    let addresses = vec![penstock::config::Cidr { address: [10, 7, 0, 2].into(), prefix_len: 24 }];
-    let port = penstock::config::PortConfig {
-        addresses,
-        gateways: vec![[10, 7, 0, 1].into()],
-        ..penstock::config::PortConfig::default()
-    };
-    let connections = match case.load {
-        Load::KeepAlive => case.connections.max(1_024) as u32,
-        Load::PerRequest => 4_096,
-    };
-    let workers = penstock::config::WorkersConfig { connections, ..Default::default() };
-    Config {
-        port,
-        workers,
-        listeners: vec![Listener { address: None, port: 80 }],
-        http: penstock::config::HttpLimits::default(),
-        tcp: penstock::config::TcpConfig::default(),
-        metrics: penstock::config::MetricsConfig::default(),
-        admin: penstock::config::AdminConfig::default(),
-        routes: vec![Route {
-            host: None,
-            path: PathMatch::Prefix("/".into()),
-            methods: vec![],
-            respond: DirectResponse {
-                status: 200,
-                headers: vec![("Content-Type".into(), "text/plain; charset=utf-8".into())],
-                body: Body::Inline(b"hello\n".to_vec()),
-            },
-        }],
-    }
 }

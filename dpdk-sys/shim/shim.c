@@ -1,6 +1,6 @@
-#define _GNU_SOURCE
 #include "shim.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count)
@@ -41,6 +41,13 @@ uint64_t shim_rdtsc(void)
 unsigned int shim_lcore_id(void)
 {
 	return rte_lcore_id();
+}
+
+int shim_lcore_on_cpu(unsigned int lcore, unsigned int cpu)
+{
+	rte_cpuset_t cpus = rte_lcore_cpuset(lcore);
+
+	return cpu < CPU_SETSIZE && CPU_ISSET(cpu, &cpus);
 }
 
 int shim_errno(void)

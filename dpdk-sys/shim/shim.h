@@ -5,6 +5,11 @@
 #ifndef PENSTOCK_SHIM_H
 #define PENSTOCK_SHIM_H
 
+/* For CPU sets, without which rte_lcore.h leaves out rte_lcore_cpuset, and for fopencookie. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +33,9 @@ int shim_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsigned
 void shim_free(struct rte_mbuf *frame);
 uint64_t shim_rdtsc(void);
 unsigned int shim_lcore_id(void);
+
+/* Whether the lcore's thread may run on the CPU. (rte_lcore_to_cpu_id tells the core of the CPU numbered like it.) */
+int shim_lcore_on_cpu(unsigned int lcore, unsigned int cpu);
 int shim_errno(void);
 
 /*
@@ -90,8 +98,12 @@ static const uint64_t SHIM_RSS_TCP = RTE_ETH_RSS_TCP;
 /* Limits. */
 static const size_t SHIM_NAME_MAX = RTE_ETH_NAME_MAX_LEN;
 static const uint16_t SHIM_PORT_NONE = RTE_MAX_ETHPORTS;
+static const uint64_t SHIM_PORT_NO_OWNER = RTE_ETH_DEV_NO_OWNER;
+static const uint32_t SHIM_CPUS_MAX = CPU_SETSIZE;
 static const uint32_t SHIM_LCORE_NONE = RTE_MAX_LCORE;
 static const uint16_t SHIM_HEADROOM = RTE_PKTMBUF_HEADROOM;
 static const int SHIM_SOCKET_ANY = SOCKET_ID_ANY;
+static const int SHIM_EPOLL_PER_THREAD = RTE_EPOLL_PER_THREAD;
+static const int SHIM_INTR_EVENT_ADD = RTE_INTR_EVENT_ADD;
 
 #endif

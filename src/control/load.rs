@@ -12,6 +12,8 @@ use toml::de::DeTable;
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::gateway::Gateway;
+use crate::limits::CONFIG_FILE_MAX;
 use reader::Section;
 use report::Report;
 
@@ -27,11 +29,6 @@ pub mod units;
 
 #[cfg(test)]
 mod tests;
-
-/// The largest configuration file, in bytes.
-pub const FILE_SIZE_MAX: u64 = 4 * 1024 * 1024;
-/// The most routes of a configuration.
-pub const ROUTES_MAX: usize = 4096;
 
 /// Loads a configuration file; the response bodies it names are found relative to it.
 pub fn load_file(path: &Path) -> Result<Config, Failure> {
@@ -52,6 +49,8 @@ pub fn load_str(name: &str, text: &str, base_dir: &Path) -> Result<Config, Failu
     report.check()?;
     let config = config(&report, document.get_ref(), base_dir);
     report.check()?;
+    // What only shows when the answers are built, such as a header section that no transmit ring holds.
+    Gateway::new(&config).map_err(|failure| Failure { what: format!("{name}: {}", failure.what), ..failure })?;
     Ok(config)
 }
 
@@ -90,7 +89,7 @@ fn syntax_fix(error: &toml::de::Error) -> String {
 fn read_text(path: &Path, name: &str) -> Result<String, Failure> {
     let fail = |what: String| Failure::new(Exit::Config, what);
     let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes));
+    let read = fs::File::open(path).and_then(|file| file.take(CONFIG_FILE_MAX as u64 + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         let fix = match error.kind() {
             std::io::ErrorKind::NotFound => "name an existing file: -c FILE; dpdk-config/ has examples to copy",
@@ -99,8 +98,8 @@ fn read_text(path: &Path, name: &str) -> Result<String, Failure> {
         };
         return Err(fail(format!("cannot read the configuration file {name}: {error}")).fix(fix));
     }
-    if bytes.len() as u64 > FILE_SIZE_MAX {
-        let max = units::show_size(FILE_SIZE_MAX);
+    if bytes.len() > CONFIG_FILE_MAX {
+        let max = units::show_size(CONFIG_FILE_MAX as u64);
         return Err(fail(format!("{name}: a configuration file has at most {max}"))
             .fix("put large response bodies into files of their own: respond = { file = \"PATH\" }"));
     }

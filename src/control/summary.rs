@@ -7,11 +7,8 @@ use std::path::Path;
 
 use super::load::units::{show_duration, show_size};
 use crate::config::{Body, Config, Hugepages, PathMatch, Route};
+use crate::worker;
 
-/// What a connection takes beside its rings, about: its slot, the socket, its timers and table entries, in bytes.
-const CONNECTION_OVERHEAD: u64 = 1024;
-/// What a TIME-WAIT entry takes, about, in bytes.
-const TIME_WAIT_ENTRY: u64 = 64;
 /// Routes that are listed; further ones are only counted.
 const ROUTES_SHOWN_MAX: usize = 100;
 
@@ -66,20 +63,14 @@ fn workers(config: &Config) -> String {
 }
 
 fn memory(config: &Config) -> String {
-    let tcp = &config.tcp;
-    let connection = (tcp.rx_ring + tcp.tx_ring) as u64 + CONNECTION_OVERHEAD;
-    let connections = connection * u64::from(config.workers.connections);
-    let total = connections + u64::from(tcp.time_wait_entries) * TIME_WAIT_ENTRY;
-    let total_mib = total.div_ceil(1 << 20);
+    let total_mib = worker::arena_size(config).div_ceil(1 << 20);
+    let connection = worker::bytes_per_connection(config);
     let bodies: usize = config.routes.iter().map(|route| route.respond.body.bytes().len()).sum();
     let bodies = match bodies {
         bytes if bytes >= 1 << 20 => format!("{}MiB", bytes.div_ceil(1 << 20)),
         bytes => show_size(bytes as u64),
     };
-    format!(
-        "about {total_mib}MiB per worker ({} a connection) and packet buffers; {bodies} of bodies",
-        show_size(connection)
-    )
+    format!("{total_mib}MiB per worker ({connection} bytes a connection) and packet buffers; {bodies} of bodies")
 }
 
 fn limits(config: &Config) -> String {

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 
+/// A file prefix that begins so and ends in a process id is that process's own (see `runtime::plan`).
+const PREFIX: &str = "penstock_";
+
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// A handle to the running EAL; clones share it.
@@ -50,6 +53,9 @@ impl Eal {
             let errno = unsafe { sys::shim_errno() };
             return Err(explain::start_failure(args, &log::lines(), &super::error_text(errno)));
         }
+        if let Some(base) = own_runtime_dir.as_deref().and_then(Path::parent) {
+            sweep(base);
+        }
         let inner = Inner { started_on: thread::current().id(), own_runtime_dir };
         Ok(Eal { _inner: Arc::new(inner) })
     }
@@ -66,14 +72,31 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if thread::current().id() != self.started_on {
             // EAL memory may be in use by the main lcore; the process gives it back when it ends.
-            eprintln!(
-                "warning: the last user of DPDK ended on a thread other than the main lcore; EAL is not cleaned up"
+            log::show(
+                "warning: the last user of DPDK ended on a thread other than the main lcore; EAL is not cleaned up",
             );
             return;
         }
-        // SAFETY: this is the main lcore, and no port, pool, task or lcore handle exists: each holds an `Eal`.
+        // SAFETY: this is the main lcore, and no port, pool or task exists: each holds an `Eal`.
         unsafe { sys::rte_eal_cleanup() };
         remove(self.own_runtime_dir.as_deref());
+    }
+}
+
+/// Removes the runtime folders of gateways that were killed: named like ours, with no such process. They hold a
+/// telemetry socket at most.
+fn sweep(base: &Path) {
+    let proc = Path::new("/proc");
+    let Ok(entries) = std::fs::read_dir(base) else { return };
+    if !proc.join("self").exists() {
+        return;
+    }
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !proc.join(pid.to_string()).exists()) {
+            remove(Some(&entry.path()));
+        }
     }
 }
 
@@ -87,7 +110,7 @@ fn remove(runtime_dir: Option<&Path>) {
 /// The runtime folder, when its name holds our process id (see `runtime::plan`) and so can be no one else's.
 fn own_runtime_dir(args: &[String]) -> Option<PathBuf> {
     let prefix = args.iter().find_map(|arg| arg.strip_prefix("--file-prefix="))?;
-    if prefix != format!("penstock_{}", std::process::id()) {
+    if prefix != format!("{PREFIX}{}", std::process::id()) {
         return None;
     }
     // SAFETY: EAL has read its arguments; the string is NUL-terminated, lives in EAL's static storage and is copied at

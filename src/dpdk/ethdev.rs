@@ -6,19 +6,20 @@
 use super::queue::{Device, QueuePort};
 use super::{Eal, Pool, check, explain, log};
 use crate::failure::{Exit, Failure};
-use crate::limits::L2_MAX;
 use crate::port::Caps;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use dpdk_sys as sys;
 use std::ffi::CString;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Descriptors wanted for each queue; the device's limits apply.
 const DESCRIPTORS: u16 = 1024;
 /// Room of a frame at least, in bytes.
 const ROOM_MIN: usize = 2048;
+/// What drivers count for a frame beside its IP packet: Ethernet header, two VLAN tags, CRC.
+const L2_OVERHEAD: usize = 14 + 2 * 4 + 4;
 /// The most queue pairs net_tap takes; more abort inside the driver.
 const TAP_QUEUES_MAX: u16 = 4;
 /// How long a link may take to come up at start.
@@ -34,6 +35,8 @@ pub struct PortOptions {
     pub mtu: Option<u16>,
     /// Whether frames to any multicast address are wanted, as IPv6 neighbour discovery needs.
     pub multicast: bool,
+    /// Bytes of room in a pool's frame; longer frames then arrive as chains. None: room for the longest frame.
+    pub room: Option<u16>,
 }
 
 /// What a device was configured to.
@@ -69,7 +72,8 @@ impl EthPort {
     /// is.
     ///
     /// # Errors
-    /// `Exit::Environment`, with what the driver logged, when EAL has no such port, none at all, or several to choose from.
+    /// `Exit::Environment`, with what the driver logged, when EAL has no such port, none at all, or several to choose
+    /// from; when it was found before and is not closed yet.
     pub fn find(eal: &Eal, device: Option<&str>) -> Result<EthPort, Failure> {
         let ports = ports();
         let names: Vec<String> = ports.iter().map(|id| port_name(*id)).collect();
@@ -85,7 +89,10 @@ impl EthPort {
         let id = id.ok_or_else(|| explain::no_port(wanted, &log::take_errors(), &names))?;
         let name = port_name(id);
         let info = device_info(id, &name)?;
-        Ok(EthPort { device: Arc::new(Device { id, pools: OnceLock::new(), _eal: eal.clone() }), info, name })
+        let Some(device) = Device::open(id, eal) else {
+            return Err(Failure::new(Exit::Environment, format!("{name} is in use by this process already")));
+        };
+        Ok(EthPort { device: Arc::new(device), info, name })
     }
 
     /// The name EAL knows the device by.
@@ -216,8 +223,14 @@ impl EthPort {
         if !rss {
             rx &= !sys::SHIM_RX_OFFLOAD_RSS_HASH;
         }
-        // Buffers as long as a frame, so that chains stay the exception.
-        let room = (usize::from(mtu) + L2_MAX).next_multiple_of(64).clamp(ROOM_MIN, usize::from(u16::MAX - 256));
+        let frame = usize::from(mtu) + L2_OVERHEAD;
+        let whole = frame.next_multiple_of(64).clamp(ROOM_MIN, usize::from(u16::MAX - 256));
+        let room = options.room.map_or(whole, usize::from);
+        if frame <= room {
+            // Nothing needs a chain, and the ability alone costs: slower receive functions in drivers of NICs, a
+            // thousand iovecs for each read in net_tap.
+            rx &= !sys::SHIM_RX_OFFLOAD_SCATTER;
+        }
         Ok(PortShape {
             queues,
             rx_descriptors: DESCRIPTORS,
@@ -228,6 +241,12 @@ impl EthPort {
             rx_offloads: rx,
             tx_offloads: info.tx_offload_capa & WANTED_TX,
         })
+    }
+
+    /// Whether a worker can sleep until its queue has a frame. Network cards want an interrupt for each queue, which not
+    /// every binding has; so far only net_tap, whose queues are file descriptors, is asked for it.
+    fn can_wake(&self) -> bool {
+        self.driver() == "net_tap"
     }
 
     fn current_mtu(&self) -> u16 {
@@ -244,6 +263,9 @@ impl EthPort {
         conf.rxmode.mtu = u32::from(shape.mtu);
         conf.rxmode.offloads = shape.rx_offloads;
         conf.txmode.offloads = shape.tx_offloads;
+        if self.can_wake() {
+            conf.intr_conf.set_rxq(1);
+        }
         if shape.rss {
             conf.rxmode.mq_mode = sys::rte_eth_rx_mq_mode_RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = self.info.flow_type_rss_offloads & WANTED_RSS;
@@ -282,7 +304,7 @@ impl EthPort {
             tx_ip_checksum: shape.tx_offloads & sys::SHIM_TX_OFFLOAD_IPV4_CKSUM != 0,
             tx_tcp_checksum: shape.tx_offloads & sys::SHIM_TX_OFFLOAD_TCP_CKSUM != 0,
             rx_hash: shape.rx_offloads & sys::SHIM_RX_OFFLOAD_RSS_HASH != 0,
-            can_wait: false,
+            can_wait: self.can_wake(),
         })
     }
 }
@@ -295,11 +317,12 @@ const WANTED_RX: u64 = sys::SHIM_RX_OFFLOAD_IPV4_CKSUM
     | sys::SHIM_RX_OFFLOAD_SCATTER;
 const WANTED_TX: u64 = sys::SHIM_TX_OFFLOAD_IPV4_CKSUM | sys::SHIM_TX_OFFLOAD_TCP_CKSUM;
 
+/// The ports that nobody owns: a port with an owner is a part of another, such as of a bonding device.
 fn ports() -> Vec<u16> {
     let next = |from: u16| {
         // SAFETY: any number is a valid start.
-        let id = unsafe { sys::rte_eth_find_next(from) };
-        (id < sys::SHIM_PORT_NONE).then_some(id)
+        let id = unsafe { sys::rte_eth_find_next_owned_by(from, sys::SHIM_PORT_NO_OWNER) };
+        u16::try_from(id).ok().filter(|id| *id < sys::SHIM_PORT_NONE)
     };
     std::iter::successors(next(0), |id| next(id + 1)).collect()
 }

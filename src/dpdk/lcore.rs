@@ -1,21 +1,17 @@
 //! Lcores: which there are, and running a closure on one with its panic caught.
 
 use super::{Eal, check};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use dpdk_sys as sys;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
-/// One of EAL's threads.
+/// One of EAL's threads. Had from EAL only, so that its number is one of EAL's.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Lcore {
-    /// EAL's number.
-    pub id: u32,
-    /// The CPU it is pinned to; None: several.
-    pub cpu: Option<u32>,
-    /// The CPU's NUMA node.
-    pub node: u32,
+    id: u32,
+    node: Option<u32>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -40,12 +36,16 @@ impl Eal {
     /// Runs `job` on a worker lcore.
     ///
     /// # Errors
-    /// `Exit::Environment` when the lcore is busy or is none of EAL's.
+    /// `Exit::Environment` when the lcore is busy, or the main one.
     pub fn launch<T, F>(&self, lcore: Lcore, job: F) -> Result<Task<T>, Failure>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        if lcore == self.main_lcore() {
+            // EAL would wait on its own thread for an answer to a pipe that it never opened.
+            return Err(Failure::new(Exit::Environment, format!("lcore {} is the main one", lcore.id)));
+        }
         let (sender, result) = mpsc::sync_channel(1);
         let job: Job = Box::new(move || {
             // What the closure owned is dropped by the unwinding, here on the lcore; nothing broken is seen afterwards.
@@ -67,9 +67,27 @@ impl Eal {
 
 impl Lcore {
     fn describe(id: u32) -> Lcore {
-        // SAFETY: EAL runs: an id is had from nowhere else.
-        let (node, cpu) = unsafe { (sys::rte_lcore_to_socket_id(id), sys::rte_lcore_to_cpu_id(id as i32)) };
-        Lcore { id, cpu: u32::try_from(cpu).ok(), node }
+        // SAFETY: EAL runs and has this lcore.
+        let node = unsafe { sys::rte_lcore_to_socket_id(id) };
+        // SOCKET_ID_ANY, which is -1, when its CPUs are on several nodes.
+        Lcore { id, node: i32::try_from(node).is_ok().then_some(node) }
+    }
+
+    /// EAL's number.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The NUMA node of its CPUs; None: they are on several.
+    pub fn node(&self) -> Option<u32> {
+        self.node
+    }
+
+    /// The CPUs its thread may run on, ascending; usually one.
+    pub fn cpus(&self) -> Vec<usize> {
+        // SAFETY: the lcore is one of EAL's; any CPU number may be asked about.
+        let on = |cpu: &u32| unsafe { sys::shim_lcore_on_cpu(self.id, *cpu) } != 0;
+        (0..sys::SHIM_CPUS_MAX).filter(on).map(|cpu| cpu as usize).collect()
     }
 }
 

@@ -57,13 +57,18 @@ pub(super) fn settle(survived: bool) {
     if survived && std::env::var_os(SHOW).is_none() {
         let count = errors.count();
         if count > 0 {
-            eprintln!("note: DPDK logged {count} errors while starting and went on; {SHOW}=1 shows them");
+            show(&format!("note: DPDK logged {count} errors while starting and went on; {SHOW}=1 shows them"));
         }
     } else {
-        errors.for_each(|line| eprintln!("{line}"));
+        errors.for_each(|line| show(line));
     }
     log.shown_level = log.shown_level.max(ERR);
     log.lines.clear();
+}
+
+/// Writes a line to standard error; nothing is left to do about an error of that itself, and no reason to panic.
+pub(super) fn show(line: &str) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{line}\n"));
 }
 
 /// The kept lines, oldest first.
@@ -96,8 +101,7 @@ impl Log {
     fn end_line(&mut self, level: u32) {
         let line = std::mem::take(&mut self.partial);
         if level <= self.shown_level {
-            // Nothing is left to do about an error of standard error itself.
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{line}\n"));
+            show(&line);
         }
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();

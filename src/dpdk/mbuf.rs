@@ -41,6 +41,18 @@ impl Mbuf {
         // SAFETY: a field of a live mbuf that is ours alone.
         unsafe { self.field::<u64>(sys::SHIM_MBUF_OL_FLAGS).read() }
     }
+
+    /// Frees the further segments: sent along, they would follow the new content as trailing bytes.
+    #[cold]
+    fn free_tail(&mut self) {
+        // SAFETY: fields of a live mbuf that is ours alone; its further segments are ours too, and nothing leads to
+        // them once `next` is null.
+        unsafe {
+            let next = self.field::<*mut sys::rte_mbuf>(sys::SHIM_MBUF_NEXT).replace(core::ptr::null_mut());
+            self.field::<u16>(sys::SHIM_MBUF_NB_SEGS).write(1);
+            sys::shim_free(next);
+        }
+    }
 }
 
 #[inline(always)]
@@ -93,15 +105,16 @@ impl Frame for Mbuf {
 
     #[inline]
     fn set_len(&mut self, len: usize) {
+        if self.segments() > 1 {
+            self.free_tail();
+        }
         // SAFETY: fields of a live mbuf that is ours alone; the length written stays within the buffer.
         unsafe {
             let buffer = self.field::<u16>(sys::SHIM_MBUF_BUF_LEN).read();
             let offset = self.field::<u16>(sys::SHIM_MBUF_DATA_OFF).read();
-            let old = self.field::<u16>(sys::SHIM_MBUF_DATA_LEN).read();
             let new = len.min(usize::from(buffer.saturating_sub(offset))) as u16;
             self.field::<u16>(sys::SHIM_MBUF_DATA_LEN).write(new);
-            let total = self.field::<u32>(sys::SHIM_MBUF_PKT_LEN);
-            total.write(total.read().wrapping_sub(u32::from(old)).wrapping_add(u32::from(new)));
+            self.field::<u32>(sys::SHIM_MBUF_PKT_LEN).write(u32::from(new));
         }
     }
 

@@ -6,14 +6,29 @@ use arrayvec::ArrayVec;
 use core::ptr::{self, NonNull};
 use core::time::Duration;
 use dpdk_sys as sys;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The ports that have a `Device`: a second one would close the port under the first.
+static OPEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
 
 /// A started or stopped device; closed when the last handle is dropped.
 pub(super) struct Device {
     pub(super) id: u16,
     /// Kept until the device is closed: its queues hold their frames.
     pub(super) pools: OnceLock<Vec<Pool>>,
-    pub(super) _eal: Eal,
+    _eal: Eal,
+}
+
+impl Device {
+    /// The only device of a port that exists; None when there is one already.
+    pub(super) fn open(id: u16, eal: &Eal) -> Option<Device> {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.contains(&id) {
+            return None;
+        }
+        open.push(id);
+        Some(Device { id, pools: OnceLock::new(), _eal: eal.clone() })
+    }
 }
 
 impl Drop for Device {
@@ -25,6 +40,7 @@ impl Drop for Device {
             }
             sys::rte_eth_dev_close(self.id);
         }
+        OPEN.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != self.id);
     }
 }
 
@@ -37,6 +53,8 @@ pub struct QueuePort {
     prepare: bool,
     room: usize,
     refused: u64,
+    /// The queue's interrupt is among those this thread can wait for.
+    armed: bool,
     stash: ArrayVec<Mbuf, STASH>,
     pool: Pool,
     _device: Arc<Device>,
@@ -52,6 +70,7 @@ impl QueuePort {
             prepare: caps.tx_ip_checksum || caps.tx_tcp_checksum,
             room: pool.room(),
             refused: 0,
+            armed: false,
             stash: ArrayVec::new(),
             caps,
             pool: pool.clone(),
@@ -62,6 +81,14 @@ impl QueuePort {
     /// Frames freed instead of sent, because the driver said that it can never send them.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Has this thread's epoll instance report the queue's frames; false where the driver cannot.
+    fn arm(&mut self) -> bool {
+        let (epoll, add) = (sys::SHIM_EPOLL_PER_THREAD, sys::SHIM_INTR_EVENT_ADD);
+        // SAFETY: the port and queue exist, and the data pointer is handed back and never followed.
+        let code = unsafe { sys::rte_eth_dev_rx_intr_ctl_q(self.port, self.queue, epoll, add, core::ptr::null_mut()) };
+        code == 0
     }
 
     /// Fills the stash, all of it or, near exhaustion, with one frame.
@@ -141,8 +168,7 @@ impl Port for QueuePort {
         let len = burst.len();
         let frames = burst.as_mut_ptr();
         // SAFETY: an Mbuf is one pointer to an rte_mbuf, so the array is `len >= ready` of them. The driver owns the
-        // first
-        // `sent` from here on: they leave the array without being dropped, and the rest moves to its front.
+        // first `sent` from here on: they leave the array without being dropped, and the rest moves to its front.
         unsafe {
             let sent = usize::from(sys::shim_tx_burst(self.port, self.queue, frames.cast(), ready));
             burst.set_len(0);
@@ -152,6 +178,23 @@ impl Port for QueuePort {
         before - burst.len()
     }
 
-    /// Returns at once: the queue is polled.
-    fn wait(&mut self, _max: Duration) {}
+    /// Sleeps until the driver reports a frame, where it can, or for `max`. A frame that arrived just before is found
+    /// after `max` at the latest.
+    #[cold]
+    fn wait(&mut self, max: Duration) -> bool {
+        if self.caps.can_wait && !self.armed {
+            self.caps.can_wait = self.arm();
+            self.armed = self.caps.can_wait;
+        }
+        if !self.armed || max < Duration::from_millis(1) {
+            std::thread::sleep(max);
+            return false;
+        }
+        // SAFETY: an epoll event is integers and null pointers: all zero is a value.
+        let mut event: sys::rte_epoll_event = unsafe { core::mem::zeroed() };
+        let timeout_ms = i32::try_from(max.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: `event` is one event; this thread's own epoll instance is waited for.
+        let events = unsafe { sys::rte_epoll_wait(sys::SHIM_EPOLL_PER_THREAD, &mut event, 1, timeout_ms) };
+        events > 0
+    }
 }

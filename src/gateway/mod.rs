@@ -5,7 +5,7 @@
 
 pub mod routes;
 
-use crate::config::Config;
+use crate::config::{Body, Config};
 use crate::failure::{Exit, Failure};
 use crate::http::head::{Method, RequestHead};
 use crate::http::response::{Connection, Prepared, reason_phrase};
@@ -41,14 +41,21 @@ impl Gateway {
         let routes = Routes::new(config);
         let mut responses = Vec::with_capacity(config.routes.len() + 8);
         for (i, route) in config.routes.iter().enumerate() {
-            let body: Arc<[u8]> = route.respond.body.bytes().into();
+            // A file's content is shared by all workers; it may be large.
+            let body: Arc<[u8]> = match &route.respond.body {
+                Body::File { content, .. } => content.clone(),
+                Body::Inline(bytes) => bytes.as_slice().into(),
+            };
             let prepared = Prepared::new(route.respond.status, &route.respond.headers, body);
             let prepared = prepared.map_err(|e| Failure::new(Exit::Config, format!("route {}: {e}", i + 1)))?;
-            fits(&prepared, config.tcp.tx_ring)
-                .map_err(|e| Failure::new(Exit::Config, format!("route {}: {e}", i + 1)))?;
+            fits(&prepared, config.tcp.tx_ring, || format!("route {}", i + 1))?;
             responses.push(prepared);
         }
-        let mut add = |status, headers: &[(&str, &str)]| error(&mut responses, status, headers);
+        let mut add = |status, headers: &[(&str, &str)]| {
+            let id = error(&mut responses, status, headers)?;
+            fits(&responses[id.0 as usize], config.tcp.tx_ring, || format!("the answer {status} of a path's routes"))?;
+            Ok::<_, Failure>(id)
+        };
         let errors = Errors {
             bad_path: add(400, &[])?,
             not_found: add(404, &[])?,
@@ -99,7 +106,7 @@ impl App for Gateway {
 }
 
 /// A head goes out in one piece, so the transmit ring has to hold it.
-fn fits(prepared: &Prepared, tx_ring: usize) -> Result<(), String> {
+fn fits(prepared: &Prepared, tx_ring: usize, name: impl FnOnce() -> String) -> Result<(), Failure> {
     let longest = [Connection::Persist, Connection::KeepAlive, Connection::Close]
         .into_iter()
         .map(|connection| prepared.head(connection).len().max(prepared.small(connection).map_or(0, |all| all.len())))
@@ -107,7 +114,8 @@ fn fits(prepared: &Prepared, tx_ring: usize) -> Result<(), String> {
     if longest <= tx_ring {
         return Ok(());
     }
-    Err(format!("its header section of {longest} bytes is larger than tcp.tx_ring ({tx_ring} bytes): raise tx_ring"))
+    let what = format!("{}: the header section of {longest} bytes is larger than `tx_ring` ({tx_ring} bytes)", name());
+    Err(Failure::new(Exit::Config, what).fix("raise tx_ring in [tcp], or shorten header fields or method names"))
 }
 
 /// Adds an answer that says its own status.

@@ -145,7 +145,7 @@ impl Arena {
                     self.bytes()
                 ),
             )
-            .fix("lower workers.connections, tcp.receive_buffer or tcp.send_buffer")),
+            .fix("lower workers.connections, tcp.rx_ring or tcp.tx_ring")),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::arena::{Mapping, lines};
 use super::{Arena, Slice, prefetch_lines};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use core::cell::Cell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -34,6 +34,11 @@ impl BlockPool {
     }
 
     pub(super) fn new(arena: &Arena, block_len: usize, count: usize) -> Result<BlockPool, Failure> {
+        if u32::try_from(count.max(block_len)).is_err() {
+            // Indices and `placed` are 32 bits wide; a number that wraps would hand out a block twice.
+            let what = format!("connection memory: {count} blocks of {block_len} bytes are more than a pool holds");
+            return Err(Failure::new(Exit::Runtime, what).fix("lower workers.connections"));
+        }
         let stride = BlockPool::stride(block_len);
         let (base, mapping) = arena.blocks(stride.saturating_mul(count))?;
         // The lowest index on top: memory is touched from the front.
@@ -175,6 +180,7 @@ mod tests {
         assert_eq!(pool.in_use(), 0);
         assert!(super::BlockPool::new(&Arena::heap(64), 64, 2).is_err());
         assert!(super::BlockPool::new(&Arena::heap(64), usize::MAX, 2).is_err());
+        assert!(super::BlockPool::new(&Arena::heap(64), 0, 1 << 32).is_err(), "an index would wrap");
     }
 
     #[test]

@@ -427,11 +427,14 @@ impl Tcb {
         self.socket(|s| s.recv_queue())
     }
 
-    /// Shows the front of the received bytes up to the ring's end; `f` returns how many it consumed. None when the ring
-    /// is empty.
+    /// Shows the front of the received bytes up to the ring's end, and how many were received in all; `f` returns how
+    /// many it consumed. None when the ring is empty.
     #[inline]
-    pub fn recv<R>(&mut self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Option<R> {
-        self.socket(|s| if s.can_recv() { s.recv(|bytes| f(bytes)).ok() } else { None })
+    pub fn recv<R>(&mut self, f: impl FnOnce(&[u8], usize) -> (usize, R)) -> Option<R> {
+        self.socket(|s| match s.recv_queue() {
+            0 => None,
+            queued => s.recv(|bytes| f(bytes, queued)).ok(),
+        })
     }
 
     /// Copies received bytes without consuming them; returns how many.

@@ -4,7 +4,7 @@ use super::claim::claim;
 use super::plan::{Machine, Plan};
 use super::report::{bytes_text, counter_lines, loss_line, mac_text, network_lines, offloads_text, say};
 use super::shutdown::Command;
-use super::supervise::{SignalSource, keep_off, supervise};
+use super::supervise::{EarlySignals, SignalSource, keep_off, supervise};
 use super::turn_loop::{self, Event, Outcome, Seat, Shared};
 use super::{RunOptions, parts, probe};
 use crate::config::Config;
@@ -20,6 +20,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+/// Time for the frames in the transmit rings to leave: 1024 full ones take 12 ms at 1 Gbit/s.
+const TRANSMIT_RINGS: Duration = Duration::from_millis(20);
 
 /// A device that runs, with the pools its frames are from.
 struct Bed {
@@ -38,13 +42,14 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let device = config.port.device.as_deref().filter(|_| planned);
     let _claim = device.map(claim).transpose()?;
     let doors = Doors::open(&config)?;
+    let early = EarlySignals::keep()?;
     let eal = Eal::start(&args)?;
     let set_up = set_up_port(&eal, &config);
     eal.settle(set_up.is_ok());
     let (bed, queues) = set_up?;
     let (sender, events) = mpsc::channel();
-    let worker_cpus: Vec<usize> = bed.lcores.iter().filter_map(|lcore| lcore.cpu).map(|cpu| cpu as usize).collect();
-    let signals = SignalSource::start(sender.clone(), &machine.cpus, &worker_cpus)?;
+    let worker_cpus: Vec<usize> = bed.lcores.iter().flat_map(Lcore::cpus).collect();
+    let signals = SignalSource::start(early, sender.clone(), &machine.cpus, &worker_cpus)?;
     keep_off(&machine.cpus, &worker_cpus);
     say_port(&bed, &queues, &config);
     doors.lines().iter().for_each(|line| say(line));
@@ -86,6 +91,9 @@ fn set_up_port(eal: &Eal, config: &Config) -> Result<(Bed, Vec<QueuePort>), Fail
     let mut port = EthPort::find(eal, config.port.device.as_deref())?;
     let mut lcores = eal.worker_lcores();
     if let Some(count) = config.workers.count {
+        if usize::from(count) > lcores.len() && !lcores.is_empty() {
+            say(&format!("note: workers.count = {count}, but EAL has {} worker lcores", lcores.len()));
+        }
         lcores.truncate(usize::from(count));
     }
     if lcores.is_empty() {
@@ -96,6 +104,7 @@ fn set_up_port(eal: &Eal, config: &Config) -> Result<(Bed, Vec<QueuePort>), Fail
         queues: u16::try_from(lcores.len()).unwrap_or(u16::MAX),
         mtu: config.port.mtu,
         multicast: config.port.addresses.iter().any(|cidr| cidr.address.is_ipv6()),
+        room: None,
     };
     let shape = port.configure(&options)?;
     if usize::from(shape.queues) < lcores.len() {
@@ -109,7 +118,7 @@ fn set_up_port(eal: &Eal, config: &Config) -> Result<(Bed, Vec<QueuePort>), Fail
         lcores.truncate(usize::from(shape.queues));
     }
     let by_node = make_pools(eal, &lcores, &shape)?;
-    let pools: Vec<Pool> = lcores.iter().filter_map(|lcore| by_node.get(&lcore.node).cloned()).collect();
+    let pools: Vec<Pool> = lcores.iter().filter_map(|lcore| by_node.get(&lcore.node()).cloned()).collect();
     let queues = port.start(&shape, &options, &pools)?;
     if !port.wait_link(say) {
         say(&format!("note: the link of {} is down; serving begins when it comes up", port.name()));
@@ -118,14 +127,14 @@ fn set_up_port(eal: &Eal, config: &Config) -> Result<(Bed, Vec<QueuePort>), Fail
 }
 
 /// One pool on each NUMA node that has workers, sized for them.
-fn make_pools(eal: &Eal, lcores: &[Lcore], shape: &PortShape) -> Result<BTreeMap<u32, Pool>, Failure> {
-    let mut workers = BTreeMap::<u32, u16>::new();
+fn make_pools(eal: &Eal, lcores: &[Lcore], shape: &PortShape) -> Result<BTreeMap<Option<u32>, Pool>, Failure> {
+    let mut workers = BTreeMap::<Option<u32>, u16>::new();
     for lcore in lcores {
-        *workers.entry(lcore.node).or_default() += 1;
+        *workers.entry(lcore.node()).or_default() += 1;
     }
     let pool = |(node, count)| {
         let frames = dpdk::pool_frames(count, shape.rx_descriptors, shape.tx_descriptors);
-        Ok((node, Pool::new(eal, Some(node), frames, shape.room)?))
+        Ok((node, Pool::new(eal, node, frames, shape.room)?))
     };
     workers.into_iter().map(pool).collect()
 }
@@ -176,7 +185,7 @@ fn serve(
     // Dropped before the tasks, whose drop waits for the lcores: also an early return ends the workers.
     let _stop = StopOnDrop(&shared);
     for ((lcore, port), counters) in bed.lcores.iter().zip(queues).zip(&counters) {
-        let seat = Seat { port, node: lcore.node, counters: Arc::clone(counters), events: sender.clone() };
+        let seat = Seat { port, node: lcore.node(), counters: Arc::clone(counters), events: sender.clone() };
         let shared = Arc::clone(&shared);
         tasks.push(eal.launch(*lcore, move || turn_loop::run(seat, &shared))?);
     }
@@ -225,7 +234,8 @@ fn join(tasks: Vec<Task<Result<Outcome, Failure>>>) -> Result<(), Failure> {
     for (worker, task) in tasks.into_iter().enumerate() {
         let ended = match task.join() {
             Ok(ended) => ended,
-            Err(panic) => Err(Failure::new(Exit::Runtime, format!("worker {worker} panicked: {panic}"))),
+            Err(panic) => Err(Failure::new(Exit::Runtime, format!("worker {worker} panicked: {panic}"))
+                .fix("start it again, and report this with what RUST_BACKTRACE=1 prints before it")),
         };
         match ended {
             Ok(outcome) => {
@@ -247,6 +257,8 @@ fn join(tasks: Vec<Task<Result<Outcome, Failure>>>) -> Result<(), Failure> {
 /// Closes the device and counts the frames: all of them are back in their pool now, or have leaked.
 fn tear_down(bed: Bed) {
     let Bed { port, pools, .. } = bed;
+    // Stopping a device throws away what its transmit rings hold: the last answers and FINs.
+    std::thread::sleep(TRANSMIT_RINGS);
     drop(port);
     for pool in pools {
         match pool.in_use() {

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "dpdk")]
 mod claim;
+pub mod idle;
 #[cfg(feature = "dpdk")]
 mod launch;
 #[cfg(feature = "dpdk")]

@@ -9,8 +9,8 @@ use crate::mem::{Arena, ArenaOptions};
 pub(super) type Program = Gateway;
 
 /// A worker's arena, on its NUMA node, and what backs it, such as `2 MiB hugepages`.
-pub(super) fn build_arena(config: &Config, bytes: usize, node: u32) -> Result<(Arena, String), Failure> {
-    let options = ArenaOptions { hugepages: config.workers.hugepages, numa_node: Some(node) };
+pub(super) fn build_arena(config: &Config, bytes: usize, node: Option<u32>) -> Result<(Arena, String), Failure> {
+    let options = ArenaOptions { hugepages: config.workers.hugepages, numa_node: node };
     let arena = Arena::new(bytes, options)?;
     let backing = arena.backing().to_string();
     Ok((arena, backing))

@@ -63,9 +63,9 @@ pub(super) fn subject(
 ) -> Subject {
     let mac = queues.first().map_or([0; 6], |queue| queue.caps().mac);
     let worker = |(lcore, counters): (&Lcore, &Arc<Counters>)| Worker {
-        lcore: lcore.id,
-        cpu: lcore.cpu,
-        node: lcore.node,
+        lcore: lcore.id(),
+        cpu: only_cpu(lcore),
+        node: lcore.node(),
         counters: Arc::clone(counters),
     };
     Subject {
@@ -76,6 +76,12 @@ pub(super) fn subject(
         workers: lcores.iter().zip(counters).map(worker).collect(),
         probe: Box::new(Runtime { shared: Arc::clone(shared), events }),
     }
+}
+
+/// The CPU an lcore is pinned to, if it is one.
+fn only_cpu(lcore: &Lcore) -> Option<u32> {
+    let cpus: Vec<usize> = lcore.cpus().into_iter().collect();
+    if let [cpu] = cpus[..] { u32::try_from(cpu).ok() } else { None }
 }
 
 /// Whether the link is up. A device that is an interface of the kernel's has the state of that: af_packet knows none, and

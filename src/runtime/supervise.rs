@@ -4,9 +4,14 @@ use super::shutdown::{Shutdown, Signal};
 use super::turn_loop::{Event, Shared};
 use crate::control::subject::DeviceView;
 use crate::failure::{Exit, Failure};
+use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_default};
 use signal_hook::iterator::{Handle, Signals};
-use std::sync::atomic::Ordering::Relaxed;
+use signal_hook::low_level::unregister;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +19,37 @@ use std::time::Duration;
 /// Between two synchronisations of the wall clock, and looks at the drain deadline.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Receives TERM and INT from its making on; a thread turns them into events once EAL runs.
+const SIGNALS: [i32; 2] = [SIGTERM, SIGINT];
+
+/// How long workers may take to return when told to stop at once. A turn takes microseconds; one that hangs must not
+/// leave a process that only KILL ends.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Keeps a TERM or INT that comes while EAL and the device start: then the gateway goes on starting, drains and cleans
+/// up. A second one ends the process, in case the start hangs.
+pub(super) struct EarlySignals {
+    signals: Signals,
+    actions: Vec<SigId>,
+}
+
+impl EarlySignals {
+    pub(super) fn keep() -> Result<EarlySignals, Failure> {
+        let seen = Arc::new(AtomicBool::new(false));
+        let mut actions = Vec::new();
+        for signal in SIGNALS {
+            // Actions run in this order.
+            actions.push(register_conditional_default(signal, Arc::clone(&seen)).map_err(|error| no_signals(&error))?);
+            actions.push(register(signal, Arc::clone(&seen)).map_err(|error| no_signals(&error))?);
+        }
+        Ok(EarlySignals { signals: Signals::new(SIGNALS).map_err(|error| no_signals(&error))?, actions })
+    }
+}
+
+fn no_signals(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Environment, format!("signals cannot be handled: {error}"))
+}
+
+/// A thread that turns TERM and INT into events.
 pub(super) struct SignalSource {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
@@ -22,10 +57,16 @@ pub(super) struct SignalSource {
 
 impl SignalSource {
     /// Starts the thread, off the worker CPUs.
-    pub(super) fn start(events: Sender<Event>, cpus: &[usize], worker_cpus: &[usize]) -> Result<SignalSource, Failure> {
-        let fail =
-            |error: std::io::Error| Failure::new(Exit::Environment, format!("signals cannot be handled: {error}"));
-        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(fail)?;
+    pub(super) fn start(
+        early: EarlySignals,
+        events: Sender<Event>,
+        cpus: &[usize],
+        worker_cpus: &[usize],
+    ) -> Result<SignalSource, Failure> {
+        let EarlySignals { mut signals, actions } = early;
+        for action in actions {
+            unregister(action);
+        }
         let handle = signals.handle();
         let (cpus, worker_cpus) = (cpus.to_vec(), worker_cpus.to_vec());
         let thread = std::thread::Builder::new().name("penstock-signal".into()).spawn(move || {
@@ -37,7 +78,7 @@ impl SignalSource {
                 }
             }
         });
-        Ok(SignalSource { handle, thread: Some(thread.map_err(fail)?) })
+        Ok(SignalSource { handle, thread: Some(thread.map_err(|error| no_signals(&error))?) })
     }
 }
 
@@ -72,6 +113,7 @@ pub(super) fn supervise(
     look: impl Fn() -> DeviceView,
 ) {
     let mut shutdown = Shutdown::Running;
+    let mut stopping = None;
     let (mut running, mut starting) = (workers, workers);
     while running > 0 {
         match events.recv_timeout(TICK) {
@@ -97,9 +139,24 @@ pub(super) fn supervise(
             Err(RecvTimeoutError::Disconnected) => return,
         }
         shared.clock.synchronise();
-        shutdown.handle_time(shared.clock.instant());
+        let now = shared.clock.instant();
+        shutdown.handle_time(now);
+        if shutdown == Shutdown::Stopping && now >= *stopping.get_or_insert(now) + STOP_MAX && running > 0 {
+            give_up(running);
+        }
         shared.command.store(shutdown.command() as u8, Relaxed);
     }
+}
+
+/// Ends the process: its lcores cannot be ended one by one, nor DPDK cleaned up under them.
+fn give_up(running: usize) -> ! {
+    let seconds = STOP_MAX.as_secs();
+    let what = format!("{running} workers did not stop within {seconds} s: ended without closing the device");
+    let failure = Failure::new(Exit::Runtime, what)
+        .fix("start it again; should it hang again, report where: gdb -p PID -batch -ex 'thread apply all bt'");
+    // A closed standard error leaves only the exit code to tell.
+    let _ = writeln!(std::io::stderr(), "{failure}");
+    std::process::exit(Exit::Runtime as i32)
 }
 
 fn announce(before: Shutdown, after: Shutdown, signal: Signal) {

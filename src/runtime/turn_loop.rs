@@ -1,5 +1,6 @@
 //! The worker's loop on its lcore: read the clock, take a turn, look at the command.
 
+use super::idle::{Ladder, Rest};
 use super::parts;
 use super::shutdown::Command;
 use crate::config::Config;
@@ -7,6 +8,7 @@ use crate::control::subject::DeviceView;
 use crate::dpdk::{Clock, QueuePort};
 use crate::failure::Failure;
 use crate::net::neighbor::Neighbors;
+use crate::port::Port;
 use crate::telemetry::turns::TurnMeter;
 use crate::telemetry::{Counter, Counters};
 use crate::worker::{Worker, WorkerParts};
@@ -41,7 +43,8 @@ pub(super) struct Shared {
 /// One worker's own.
 pub(super) struct Seat {
     pub(super) port: QueuePort,
-    pub(super) node: u32,
+    /// The lcore's NUMA node.
+    pub(super) node: Option<u32>,
     pub(super) counters: Arc<Counters>,
     pub(super) events: Sender<Event>,
 }
@@ -76,6 +79,7 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
     let _ = events.send(Event::Ready(backing));
     let mut draining = false;
     let mut meter = TurnMeter::start(shared.clock.instant().nanos());
+    let mut ladder = Ladder::new(shared.config.workers.idle, shared.clock.instant());
     loop {
         let now = shared.clock.now();
         if meter.begin(now.mono.nanos(), &counters) {
@@ -85,11 +89,24 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         }
         let turn = worker.turn(now);
         meter.end(!turn.is_idle());
+        match ladder.after(turn.is_idle(), now.mono, worker.port().caps().can_wait) {
+            Rest::Poll => {}
+            Rest::Pause => std::hint::spin_loop(),
+            Rest::Wait(max) => {
+                // The driver may be told of the frame a moment later than we are.
+                let woken = worker.port_mut().wait(max);
+                let now = shared.clock.instant();
+                meter.wake(now.nanos(), &counters);
+                if woken {
+                    ladder.wake(now);
+                }
+            }
+        }
         let command = shared.command.load(Relaxed);
         if command == Command::Run as u8 {
             continue;
         }
-        if command == Command::Stop as u8 || (draining && worker.connections() == 0) {
+        if command == Command::Stop as u8 || (draining && is_drained(&worker)) {
             break;
         }
         if !draining {
@@ -98,6 +115,11 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         }
     }
     Ok(Outcome { cut: worker.connections(), refused: worker.port_mut().refused() })
+}
+
+/// Nobody is connected, and the last answer, FIN or RST is with the device.
+fn is_drained(worker: &Worker<QueuePort, parts::Program>) -> bool {
+    worker.connections() == 0 && worker.stack().frames_to_send() == 0
 }
 
 /// How a worker ended.

@@ -69,7 +69,9 @@ impl Frame for SimFrame {
     }
 
     fn set_len(&mut self, len: usize) {
-        self.buf_mut().len = len.min(ROOM);
+        let buf = self.buf_mut();
+        buf.len = len.min(ROOM);
+        buf.chain.clear();
     }
 
     fn gather(&self, out: &mut dyn FnMut(&[u8]) -> bool) -> bool {
@@ -192,7 +194,9 @@ impl Port for SimPort {
         n
     }
 
-    fn wait(&mut self, _max: Duration) {}
+    fn wait(&mut self, _max: Duration) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -133,12 +133,22 @@ impl H1Server {
 
     fn on_deadline<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) {
         match self.state {
-            State::Head if self.begun || self.requests == 0 => self.state = State::Refuse(Reject::HeadTimeout),
+            State::Head if self.begun || self.requests == 0 => _ = self.reject(Reject::HeadTimeout),
+            // The client is still reading the last answer.
+            State::Head if conn.send_queue() > 0 && conn.send_queue() != self.room => {
+                self.room = conn.send_queue();
+                conn.set_deadline(cx.now + cx.limits.write_timeout);
+            }
+            State::Head if conn.send_queue() > 0 => {
+                cx.counters.inc(Counter::HttpWriteTimeout);
+                conn.abort();
+                self.state = State::Linger;
+            }
             State::Head => {
                 cx.counters.inc(Counter::HttpIdleClosed);
                 self.close(conn);
             }
-            State::Content(_) => self.state = State::Refuse(Reject::BodyTimeout),
+            State::Content(_) => _ = self.reject(Reject::BodyTimeout),
             State::Respond | State::Refuse(_) => {
                 cx.counters.inc(Counter::HttpWriteTimeout);
                 conn.abort();
@@ -152,12 +162,14 @@ impl H1Server {
         if self.large.is_some() {
             return self.read_large_head(conn, cx);
         }
-        let seen = conn.recv(|bytes| {
-            if let Some((len, known)) = cx.memo.find(bytes) {
+        let seen = conn.recv(|bytes, queued| match cx.memo.find(bytes) {
+            Some((len, known)) => {
                 self.answer_to(known, cx);
-                return (len, Some(State::Respond));
+                (len, Some(State::Respond))
             }
-            self.begin(bytes, cx)
+            None if bytes.len() == queued => self.begin(bytes, cx),
+            // What lies beyond the ring's end may complete the head.
+            None => (0, None),
         });
         match seen {
             Some(Some(state)) => {
@@ -173,30 +185,42 @@ impl H1Server {
     /// The front of the ring holds no whole head: it wraps, outgrew the ring, or has not arrived.
     #[cold]
     fn wait_for_head<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) -> Step {
-        if !self.begun {
-            self.begun = true;
-            self.since = cx.now;
-            conn.set_deadline(cx.now + cx.limits.head_timeout);
-        }
         let len = conn.peek(&mut cx.scratch);
         let scratch = core::mem::take(&mut cx.scratch);
-        let step = match self.begin(&scratch[..len], cx) {
+        let read = match cx.memo.find(&scratch[..len]) {
+            Some((len, known)) => {
+                self.answer_to(known, cx);
+                (len, Some(State::Respond))
+            }
+            None => self.begin(&scratch[..len], cx),
+        };
+        // The first head's time began with the connection.
+        if read.1.is_none() && !core::mem::replace(&mut self.begun, true) {
+            self.since = cx.now;
+            if self.requests > 0 {
+                conn.set_deadline(cx.now + cx.limits.head_timeout);
+            }
+        }
+        let step = match read {
             (used, Some(state)) => {
                 conn.discard(used);
                 self.state = state;
                 Step::Next
             }
             (_, None) if conn.peer_finished() => self.close(conn),
-            (_, None) if len == conn.recv_capacity() => self.outgrow(conn, cx, &scratch[..len]),
+            // A sender may wait rather than send less than a segment or half the ring (RFC 9293, 3.8.6.2.1).
+            (_, None) if len > conn.recv_capacity() / 2 => self.outgrow(conn, cx, &scratch[..len]),
             (_, None) => Step::Wait,
         };
         cx.scratch = scratch;
         step
     }
 
-    /// Moves a head that fills the ring to a buffer of its own.
+    /// Moves a head that leaves too little of the ring to a buffer of its own. Without one, the rest of the ring has to do.
     fn outgrow<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>, bytes: &[u8]) -> Step {
-        let Some(mut block) = cx.heads.take() else { return self.reject(Reject::HeadBuffers) };
+        let Some(mut block) = cx.heads.take() else {
+            return if bytes.len() < conn.recv_capacity() { Step::Wait } else { self.reject(Reject::HeadBuffers) };
+        };
         block[..bytes.len()].copy_from_slice(bytes);
         conn.discard(bytes.len());
         self.large = Some(LargeHead { block, len: bytes.len() });
@@ -222,6 +246,8 @@ impl H1Server {
     }
 
     fn reject(&mut self, reject: Reject) -> Step {
+        // A deadline for reading is none for writing.
+        self.timed = false;
         self.state = State::Refuse(reject);
         Step::Next
     }
@@ -287,20 +313,21 @@ impl H1Server {
     }
 
     fn read_content<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) -> Step {
-        if core::mem::take(&mut self.interim_due) && conn.recv_queue() == 0 {
+        if !core::mem::replace(&mut self.timed, true) {
+            conn.set_deadline(cx.now + cx.limits.body_timeout);
+        }
+        if core::mem::take(&mut self.interim_due) && conn.recv_queue() == 0 && !conn.peer_closed() {
             if conn.send_room() < response::CONTINUE.len() {
                 self.interim_due = true;
                 return Step::Wait;
             }
             conn.send(response::CONTINUE);
             cx.counters.inc(Counter::Http1xx);
-        }
-        let State::Content(decoder) = &mut self.state else { return Step::Next };
-        if !core::mem::replace(&mut self.timed, true) {
             conn.set_deadline(cx.now + cx.limits.body_timeout);
         }
+        let State::Content(decoder) = &mut self.state else { return Step::Next };
         loop {
-            let step = conn.recv(|bytes| match decoder.decode(bytes, &cx.limits) {
+            let step = conn.recv(|bytes, _| match decoder.decode(bytes, &cx.limits) {
                 Ok(step) => (step.consumed, Ok((step.consumed, step.done))),
                 Err(reject) => (0, Err(reject)),
             });
@@ -325,6 +352,9 @@ impl H1Server {
         let answer = &mut self.answer;
         let prepared = cx.app.response(answer.id);
         if !answer.head_sent {
+            if cx.draining {
+                answer.connection = Connection::Close;
+            }
             let whole = if answer.head_only { None } else { prepared.small(answer.connection) };
             let template = whole.unwrap_or_else(|| prepared.head(answer.connection));
             // It goes out in one piece, so that its Date is one second's.
@@ -338,6 +368,8 @@ impl H1Server {
                 conn.send(&cx.scratch[..len]);
             }
             answer.head_sent = true;
+            // That was progress: content that finds no room waits anew.
+            self.timed = false;
             answer.body_sent = if whole.is_some() || answer.head_only { prepared.body().len() } else { 0 };
         }
         let rest = &prepared.body()[answer.body_sent..];

@@ -11,8 +11,10 @@ use crate::telemetry::requests::Cell;
 
 /// The longest head remembered, in bytes.
 const HEAD_MAX: usize = 768;
-/// Bytes that choose the set. Shorter heads are parsed each time.
-const PREFIX: usize = 32;
+/// Shorter heads are parsed each time.
+const HEAD_MIN: usize = 32;
+/// Bytes that choose the set, as far as there are so many: far enough to reach what tells client programs apart.
+const PREFIX: usize = 128;
 const SETS: usize = 32;
 const WAYS: usize = 4;
 /// One miss in this many is remembered, so that heads that never come back do not wear the table out.
@@ -58,8 +60,10 @@ impl Memo {
     /// A head ends at its first empty line, and a remembered head has no other: a match is the whole head.
     #[inline]
     pub fn find(&self, bytes: &[u8]) -> Option<(usize, Known)> {
-        let prefix: &[u8; PREFIX] = bytes.first_chunk()?;
-        let ways = self.entries.get(set(prefix)..)?.get(..WAYS)?;
+        if bytes.len() < HEAD_MIN {
+            return None;
+        }
+        let ways = self.entries.get(set(bytes)..)?.get(..WAYS)?;
         ways.iter().find_map(|entry| {
             let known = entry.known?;
             let start = bytes.get(..entry.len)?;
@@ -70,24 +74,24 @@ impl Memo {
     /// Remembers a whole head, perhaps in place of another.
     pub fn remember(&mut self, head: &[u8], known: Known) {
         self.misses = self.misses.wrapping_add(1);
-        let Some(prefix) = head.first_chunk::<PREFIX>() else { return };
-        if head.len() > HEAD_MAX || !self.misses.is_multiple_of(MISSES_PER_ENTRY) {
+        if !(HEAD_MIN..=HEAD_MAX).contains(&head.len()) || !self.misses.is_multiple_of(MISSES_PER_ENTRY) {
             return;
         }
         let way = (self.misses / MISSES_PER_ENTRY) as usize % WAYS;
-        let entry = &mut self.entries[set(prefix) + way];
+        let entry = &mut self.entries[set(head) + way];
         entry.len = head.len();
         entry.bytes[..head.len()].copy_from_slice(head);
         entry.known = Some(known);
     }
 }
 
-/// Where the set of a prefix starts. A collision costs a comparison, so the mix needs no secret.
+/// Where the set of a head starts, chosen by its first words. A collision costs a comparison, so the mix needs no secret;
+/// what follows a short head may choose another set, where it is not found and is parsed.
 #[inline]
-fn set(prefix: &[u8; PREFIX]) -> usize {
-    let (words, _) = prefix.as_chunks::<8>();
+fn set(bytes: &[u8]) -> usize {
+    let (words, _) = bytes[..bytes.len().min(PREFIX)].as_chunks::<8>();
     let mixed = words.iter().fold(0u64, |hash, word| {
-        (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        (hash.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     });
     (mixed >> 40) as usize % SETS * WAYS
 }
@@ -117,8 +121,10 @@ mod tests {
         assert_eq!(memo.find(head), None);
         learn(&mut memo, head, 7);
         assert_eq!(memo.find(head), Some((head.len(), known(7))));
-        let pipelined = [&head[..], b"GET /two HTTP/1.1\r\n"].concat();
-        assert_eq!(memo.find(&pipelined), Some((head.len(), known(7))));
+        let long = [b"GET /one HTTP/1.1\r\nHost: example.org\r\nX: ".as_slice(), &[b'a'; 200], b"\r\n\r\n"].concat();
+        learn(&mut memo, &long, 8);
+        let pipelined = [&long[..], b"GET /two HTTP/1.1\r\n"].concat();
+        assert_eq!(memo.find(&pipelined), Some((long.len(), known(8))));
         assert_eq!(memo.find(&head[..head.len() - 1]), None);
         for at in 0..head.len() {
             let mut other = head.to_vec();
@@ -140,7 +146,8 @@ mod tests {
     #[test]
     fn a_full_set_forgets_and_stays_right() {
         let mut memo = Memo::default();
-        let head = |i: u32| format!("GET / HTTP/1.1\r\nHost: example.org\r\nX: {i:08}\r\n\r\n").into_bytes();
+        let same = "a".repeat(PREFIX);
+        let head = |i: u32| format!("GET / HTTP/1.1\r\nHost: {same}\r\nX: {i:08}\r\n\r\n").into_bytes();
         (0..100).for_each(|i| learn(&mut memo, &head(i), i));
         let found: Vec<u32> = (0..100).filter_map(|i| memo.find(&head(i)).map(|(_, k)| k.id.0 - i)).collect();
         assert_eq!(found, vec![0; WAYS], "as many as there are ways, each with its own answer");

@@ -13,13 +13,12 @@ pub use app::{App, ResponseId};
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::http::head::EMPTY_LINES_MAX;
 use crate::http::response::DateCache;
-use crate::limits::LARGE_HEADS;
+use crate::limits::{EMPTY_LINES_MAX, LARGE_HEADS, MTU_MAX};
 use crate::mem::Arena;
 use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
-use crate::net::stack::{Stack, StackParts};
+use crate::net::stack::{self, Stack, StackParts};
 use crate::port::Port;
 use crate::telemetry::{Counter, Counters, Gauge};
 use crate::time::{Instant, Now};
@@ -76,19 +75,19 @@ pub struct Worker<P: Port, A: App> {
 impl<P: Port, A: App> Worker<P, A> {
     /// Bytes of arena a worker with this configuration needs.
     pub fn arena_size(config: &Config) -> usize {
-        Stack::<P, H1Server>::arena_size(config) + Arena::pool_bytes(large_head_len(config), LARGE_HEADS)
+        arena_size(config)
     }
 
     /// Bytes an established connection occupies, rings and its share of the tables included.
     pub fn bytes_per_connection(config: &Config) -> usize {
-        Stack::<P, H1Server>::bytes_per_connection(config)
+        bytes_per_connection(config)
     }
 
     /// Builds a worker. All memory is reserved here; the first turn announces its addresses.
     pub fn new(parts: WorkerParts<P, A>) -> Result<Self, Failure> {
         let WorkerParts { port, app, config, neighbors, counters, arena, secret, now } = parts;
         let mut caps = port.caps().clone();
-        caps.mtu = caps.mtu.min(config.port.mtu.unwrap_or(u16::MAX));
+        caps.mtu = caps.mtu.min(config.port.mtu.unwrap_or(MTU_MAX)).min(MTU_MAX);
         let link = LinkConfig {
             mac: caps.mac,
             vlan: config.port.vlan,
@@ -175,6 +174,16 @@ impl<P: Port, A: App> Worker<P, A> {
     pub fn port(&self) -> &P {
         &self.port
     }
+}
+
+/// Bytes of arena a worker with this configuration needs, whatever its port and program are.
+pub fn arena_size(config: &Config) -> usize {
+    stack::arena_size::<H1Server>(config) + Arena::pool_bytes(large_head_len(config), LARGE_HEADS)
+}
+
+/// Bytes an established connection occupies, rings and its share of the tables included.
+pub fn bytes_per_connection(config: &Config) -> usize {
+    stack::bytes_per_connection::<H1Server>(config)
 }
 
 /// Bytes of a buffer for a large head: all that a full ring or the limit holds, and the empty lines before it.

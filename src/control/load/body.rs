@@ -10,13 +10,7 @@ use toml::Spanned;
 use super::reader::Section;
 use super::units;
 use crate::config::{Body, DirectResponse};
-
-/// The largest content of a direct response, in bytes.
-const BODY_SIZE_MAX: u64 = 1 << 30;
-/// The most further header fields of a direct response.
-const FIELDS_MAX: usize = 32;
-/// The longest name and value of a header field, in bytes together.
-const FIELD_SIZE_MAX: usize = 4096;
+use crate::limits::{RESPONSE_BODY_MAX, RESPONSE_FIELD_MAX, RESPONSE_FIELDS_MAX};
 
 /// Fields the HTTP layer writes itself: framing, the connection (RFC 9110, 7.6.1) and Date.
 const OWN_FIELDS: [&str; 9] = [
@@ -83,8 +77,8 @@ pub(super) fn respond(section: &Section, base_dir: &Path) -> DirectResponse {
 
 fn fields(section: &Section) -> Vec<(String, String)> {
     let fields = section.fields("headers");
-    if fields.len() > FIELDS_MAX {
-        let fix = format!("write at most {FIELDS_MAX}");
+    if fields.len() > RESPONSE_FIELDS_MAX {
+        let fix = format!("write at most {RESPONSE_FIELDS_MAX}");
         section.report.add(section.span_of("headers"), format!("{} header fields", fields.len()), fix);
     }
     let mut checked: Vec<(String, String)> = Vec::new();
@@ -123,9 +117,9 @@ fn field_problem(name: &Spanned<&str>, value: &Spanned<&str>) -> Option<(super::
         let what = format!("the value of {field} begins or ends with space");
         return Some((value.span(), what, "remove the space: it is not part of a value (RFC 9110, 5.5)".into()));
     }
-    if field.len() + text.len() > FIELD_SIZE_MAX {
+    if field.len() + text.len() > RESPONSE_FIELD_MAX {
         let what = format!("header field {field} is too long");
-        return Some((value.span(), what, format!("name and value have at most {FIELD_SIZE_MAX} bytes")));
+        return Some((value.span(), what, format!("name and value have at most {RESPONSE_FIELD_MAX} bytes")));
     }
     None
 }
@@ -164,9 +158,9 @@ fn read_content(path: &Path) -> Result<Vec<u8>, (String, String)> {
     }
     let mut content = Vec::new();
     let file = fs::File::open(path).map_err(failed)?;
-    file.take(BODY_SIZE_MAX + 1).read_to_end(&mut content).map_err(failed)?;
-    if content.len() as u64 > BODY_SIZE_MAX {
-        let max = units::show_size(BODY_SIZE_MAX);
+    file.take(RESPONSE_BODY_MAX as u64 + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() > RESPONSE_BODY_MAX {
+        let max = units::show_size(RESPONSE_BODY_MAX as u64);
         return Err(("the file is too large".to_string(), format!("a response body has at most {max}")));
     }
     Ok(content)

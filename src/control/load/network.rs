@@ -18,7 +18,7 @@ pub(super) fn port(section: &Section) -> PortConfig {
         device: section.text("device").and_then(|device| check_device(section.report, &device)),
         gateways: gateways(section, &addresses),
         vlan: section.integer("vlan").map(|n| n.into_inner() as u16),
-        mtu: section.integer("mtu").map(|n| n.into_inner() as u16),
+        mtu: mtu(section),
         addresses,
     };
     if port.mtu.is_some_and(|mtu| mtu < IPV6_MTU_MIN) && port.addresses.iter().any(|a| a.address.is_ipv6()) {
@@ -26,6 +26,16 @@ pub(super) fn port(section: &Section) -> PortConfig {
         section.report.add(section.span_of("mtu"), what, format!("write mtu = {IPV6_MTU_MIN} or more"));
     }
     port
+}
+
+fn mtu(section: &Section) -> Option<u16> {
+    let most = limits::MTU_MAX;
+    if let Some(number) = section.number("mtu").filter(|number| *number > u64::from(most)) {
+        let what = format!("`mtu` is {number}, but jumbo frames are not supported");
+        section.report.add(section.span_of("mtu"), what, format!("write mtu = {most} or less, or leave it out"));
+        return None;
+    }
+    section.integer("mtu").map(|n| n.into_inner() as u16)
 }
 
 fn check_device(report: &Report, device: &Spanned<&str>) -> Option<String> {

@@ -66,6 +66,11 @@ impl<'a> Section<'a> {
         self.in_range(name, value, integer(value), (min, max), |n| n.to_string())
     }
 
+    /// A whole number in or out of its range; None also if it is something else. Nothing is reported.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        integer(self.table?.get(name)?)
+    }
+
     pub(super) fn size(&self, name: &str) -> Option<Spanned<u64>> {
         let (key, value) = self.get(name)?;
         let bytes = match value.get_ref() {

@@ -5,18 +5,16 @@ use std::path::Path;
 
 use toml::Spanned;
 
-use super::ROUTES_MAX;
 use super::body::{is_token, respond};
 use super::reader::Section;
 use super::report::{Report, Span};
 use crate::config::{PathMatch, Route};
-use crate::gateway::routes::path::{self, Form, ROUTE_PATH_MAX};
+use crate::gateway::routes::path::{self, Form};
+use crate::limits::{HOST_NAME_MAX, ROUTE_METHODS_MAX, ROUTE_PATH_MAX, ROUTES_MAX};
 
-/// The most methods of one route.
-const METHODS_MAX: usize = 16;
-/// The longest host name, in bytes (RFC 1035, 2.3.4).
-const HOST_SIZE_MAX: usize = 253;
-const KNOWN_METHODS: [&str; 8] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+const KNOWN_METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+/// Answered before any route is looked for.
+const UNROUTED_METHODS: [&str; 2] = ["CONNECT", "TRACE"];
 
 pub(super) fn routes(root: &Section, base_dir: &Path) -> Vec<Route> {
     let report = root.report;
@@ -185,7 +183,7 @@ fn host(report: &Report, text: &Spanned<&str>) -> Option<String> {
         Some(address) => address.parse::<core::net::Ipv6Addr>().is_ok(),
         None => written.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
     };
-    if written.is_empty() || written.len() > HOST_SIZE_MAX || written.starts_with('.') || !valid {
+    if written.is_empty() || written.len() > HOST_NAME_MAX || written.starts_with('.') || !valid {
         let fix =
             "examples: \"example.com\", \"10.7.0.2\", \"[fd00:7::2]\"; write other alphabets as punycode (xn--...)";
         return wrong("`host` is not a host name or address", fix.to_string());
@@ -203,8 +201,9 @@ fn methods(section: &Section) -> Vec<String> {
         if method.is_empty() || !method.bytes().all(is_token) {
             let fix = format!("examples: {}", KNOWN_METHODS.join(", "));
             report.add(text.span(), format!("not a method: {method:?}"), fix);
-        } else if upper == "CONNECT" {
-            report.add(text.span(), "CONNECT has no path and cannot be routed", "remove it");
+        } else if UNROUTED_METHODS.contains(&upper.as_str()) {
+            let what = format!("{method} is answered 501 and never reaches a route");
+            report.add(text.span(), what, "remove it");
         } else if method != upper && KNOWN_METHODS.contains(&upper.as_str()) {
             let what = format!("methods are case-sensitive and no client sends {method:?}");
             report.add(text.span(), what, format!("write \"{upper}\""));
@@ -214,8 +213,8 @@ fn methods(section: &Section) -> Vec<String> {
             methods.push(method.to_string());
         }
     }
-    if methods.len() > METHODS_MAX {
-        let fix = format!("list at most {METHODS_MAX}, or leave `method` out to match any");
+    if methods.len() > ROUTE_METHODS_MAX {
+        let fix = format!("list at most {ROUTE_METHODS_MAX}, or leave `method` out to match any");
         report.add(section.span_of("method"), "too many methods", fix);
     }
     methods

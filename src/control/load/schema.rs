@@ -110,9 +110,10 @@ pub static PORT: Schema = Schema {
         key("vlan", Kind::Integer(1, 4094), "untagged", "VLAN identifier of a tagged port. Other frames are dropped."),
         key(
             "mtu",
-            Kind::Integer(576, 9000),
+            Kind::Integer(limits::MTU_MIN as u64, limits::MTU_MAX as u64),
             "the device's",
-            "Largest IP packet in bytes; at least 1280 with an IPv6 address (RFC 8200, 5).",
+            "Largest IP packet sent, in bytes; at least 1280 with an IPv6 address (RFC 8200, 5). Never more than 1500: \
+             jumbo frames are not supported.",
         ),
     ],
 };
@@ -138,6 +139,24 @@ pub static WORKERS: Schema = Schema {
             Kind::Choice(&["auto", "require", "off"]),
             "\"auto\"",
             "Hugepages for packets and connections: use them where reserved, refuse to start without, or use none.",
+        ),
+        key(
+            "idle",
+            Kind::Choice(&["sleep", "poll"]),
+            "\"sleep\"",
+            "What a worker does while no frame arrives: sleep between looks, or poll without end.",
+        ),
+        key(
+            "idle_after",
+            Kind::Duration(0, HOUR),
+            "\"10ms\"",
+            "From the last frame to the first sleep; until then the worker polls.",
+        ),
+        key(
+            "idle_sleep",
+            Kind::Duration(1, 100),
+            "\"1ms\"",
+            "The longest sleep, reached by doubling from 50 us. The first frame after a quiet time waits at most this long.",
         ),
     ],
 };
@@ -183,7 +202,8 @@ pub static HTTP: Schema = Schema {
             "head_timeout",
             Kind::Duration(100, HOUR),
             "\"10s\"",
-            "From a request's first byte, or the connection's start, to the end of its head. Over it: 408, closed.",
+            "To the end of a request's head: from the connection's start for the first one, from its first byte for others. \
+             Over it: 408, closed.",
         ),
         key(
             "body_timeout",
@@ -213,13 +233,13 @@ pub static TCP: Schema = Schema {
     keys: &[
         key(
             "rx_ring",
-            Kind::PowerOfTwo(2 * KIB, 32 * KIB),
+            Kind::PowerOfTwo(limits::RING_MIN as u64, limits::RING_MAX as u64),
             "\"4KiB\"",
             "Receive buffer of a connection: the largest window it offers.",
         ),
         key(
             "tx_ring",
-            Kind::PowerOfTwo(2 * KIB, 32 * KIB),
+            Kind::PowerOfTwo(limits::RING_MIN as u64, limits::RING_MAX as u64),
             "\"8KiB\"",
             "Transmit buffer of a connection: the most it has in flight.",
         ),
@@ -239,7 +259,8 @@ pub static TCP: Schema = Schema {
             "fin_timeout",
             Kind::Duration(SECOND, HOUR),
             "\"20s\"",
-            "In FIN-WAIT-2, CLOSING and LAST-ACK. Over it: connection reset and counted.",
+            "From our FIN, queued behind the last answer, to the end of the connection, as long as the client reads nothing. \
+             Over it: reset if part of the answer is unread, freed and counted.",
         ),
         key(
             "time_wait",
@@ -294,7 +315,7 @@ pub static ROUTE: Schema = Schema {
             "method",
             Kind::Texts,
             "any method",
-            "Methods, at most 16; `GET` also answers `HEAD`. Others: 405 with `Allow`.",
+            "Methods, at most 16; `GET` also answers `HEAD`. Others: 405 with `Allow`; CONNECT and TRACE always 501.",
         ),
         key("respond", Kind::Table(&RESPOND), "required", "The answer."),
     ],

@@ -2,7 +2,7 @@
 
 use super::reader::Section;
 use super::units;
-use crate::config::{HttpLimits, Hugepages, TcpConfig, WorkersConfig};
+use crate::config::{HttpLimits, Hugepages, Idle, TcpConfig, WorkersConfig};
 
 pub(super) fn workers(section: &Section) -> WorkersConfig {
     let default = WorkersConfig::default();
@@ -14,6 +14,12 @@ pub(super) fn workers(section: &Section) -> WorkersConfig {
             Some("require") => Hugepages::Require,
             Some("off") => Hugepages::Off,
             _ => default.hugepages,
+        },
+        idle: Idle {
+            sleep: section.choice("idle").map_or(default.idle.sleep, |choice| choice == "sleep"),
+            sleep_after: section.duration("idle_after").unwrap_or(default.idle.sleep_after),
+            sleep_max: section.duration("idle_sleep").unwrap_or(default.idle.sleep_max),
+            ..default.idle
         },
     }
 }

@@ -3,7 +3,7 @@
 use super::schema::{self, Kind, Schema};
 use super::*;
 use crate::config::{
-    AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Listener, MetricsConfig, PathMatch, TcpConfig,
+    AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Idle, Listener, MetricsConfig, PathMatch, TcpConfig,
     WorkersConfig,
 };
 use proptest::prelude::*;
@@ -61,6 +61,9 @@ listener = [{ port = 80 }, { port = 8080, address = "fd00:7::2" }]
 count = 3
 connections = 100
 hugepages = "off"
+idle = "poll"
+idle_after = "20ms"
+idle_sleep = "5ms"
 [http]
 request_line = "1KiB"
 head_size = 2_048
@@ -97,7 +100,10 @@ fn every_key_is_read() {
     assert_eq!(config.port.device.as_deref(), Some("0000:01:00.0"));
     assert_eq!((config.port.vlan, config.port.mtu, config.port.gateways.len()), (Some(7), Some(1400), 2));
     assert_eq!(config.listeners[1], Listener { address: Some("fd00:7::2".parse().unwrap()), port: 8080 });
-    assert_eq!(config.workers, WorkersConfig { count: Some(3), connections: 100, hugepages: Hugepages::Off });
+    let ms = core::time::Duration::from_millis;
+    let idle = Idle { sleep: false, sleep_after: ms(20), sleep_max: ms(5), ..Idle::default() };
+    let workers = WorkersConfig { count: Some(3), connections: 100, hugepages: Hugepages::Off, idle };
+    assert_eq!(config.workers, workers);
     let ms = core::time::Duration::from_millis;
     let http = HttpLimits {
         request_line: 1024,
@@ -161,7 +167,7 @@ fn files_that_cannot_be_read_are_named() {
     fs::write(&latin, b"[port]\ndevice = \"\xe9\"").unwrap();
     let error = load_file(&latin).unwrap_err();
     assert!(error.what.ends_with("latin.toml:2:11: not UTF-8 text"), "{error}");
-    fs::write(&latin, vec![b'#'; FILE_SIZE_MAX as usize + 1]).unwrap();
+    fs::write(&latin, vec![b'#'; CONFIG_FILE_MAX + 1]).unwrap();
     assert!(load_file(&latin).unwrap_err().what.contains("at most 4MiB"));
 }
 

@@ -10,9 +10,6 @@
 
 use core::iter;
 
-/// The longest path of a route, in bytes.
-pub const ROUTE_PATH_MAX: usize = 1024;
-
 /// What has to be done to compare a path.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Form {

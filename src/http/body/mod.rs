@@ -14,7 +14,7 @@ use self::chunk::ChunkLine;
 use self::trailer::Trailers;
 use super::reject::Reject;
 use crate::config::HttpLimits;
-use crate::limits::CHUNK_LINE_MAX;
+use crate::limits::CHUNK_OVERHEAD_MAX;
 
 /// How a body is framed (RFC 9112, 6.3).
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -49,9 +49,6 @@ pub struct Step {
     pub done: bool,
 }
 
-/// Framing a chunked body may have beyond what its content earns, in bytes. A client that sends its content a byte a chunk
-/// with long extensions costs more than it brings.
-const OVERHEAD_MAX: u64 = 64 * CHUNK_LINE_MAX as u64;
 /// Framing each chunk may have free of charge, in bytes.
 const OVERHEAD_PER_CHUNK: u64 = 16;
 
@@ -158,7 +155,7 @@ impl Decoder {
         self.room = self.room.checked_sub(size).ok_or(Reject::BodyTooLarge)?;
         let earned = OVERHEAD_PER_CHUNK.saturating_add(size.saturating_mul(2));
         self.overhead = (self.overhead + line_len).saturating_sub(earned);
-        if self.overhead > OVERHEAD_MAX {
+        if self.overhead > CHUNK_OVERHEAD_MAX as u64 {
             return Err(Reject::ChunkOverhead);
         }
         self.state = match size {

@@ -1,6 +1,7 @@
 //! Bodies: every split gives the same result, every violation its refusal.
 
 use super::*;
+use crate::limits::CHUNK_LINE_MAX;
 use proptest::prelude::*;
 
 fn limits() -> HttpLimits {

@@ -11,7 +11,7 @@ mod scan;
 mod tests;
 
 pub use fields::{FieldTable, Fields};
-pub use scan::{EMPTY_LINES_MAX, Scan, ScanResult, scan};
+pub use scan::{Scan, ScanResult, scan};
 
 use super::body::Framing;
 use super::reject::Reject;

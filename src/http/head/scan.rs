@@ -9,9 +9,7 @@ use crate::config::HttpLimits;
 use crate::http::lanes;
 use crate::http::reject::Reject;
 use crate::http::syntax::{self, TCHAR, VALUE};
-
-/// Empty lines ignored before a request line; RFC 9112, 2.2 asks for at least one.
-pub const EMPTY_LINES_MAX: usize = 2;
+use crate::limits::EMPTY_LINES_MAX;
 
 /// How far the search has come. Positions count from the first byte of the buffer, which must stay the same byte until the
 /// head is found.

@@ -12,6 +12,7 @@ pub use date::{DATE_LEN, DateCache};
 pub use prepared::{InvalidField, Prepared, SMALL_MAX, Template};
 
 use super::reject::Reject;
+use crate::limits::RING_MIN;
 
 /// The interim response that asks for the body (RFC 9110, 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -21,6 +22,9 @@ pub const REASON_MAX: usize = 80;
 
 /// Room that always suffices for [`error_response`], in bytes.
 pub const ERROR_MAX: usize = 320;
+
+// What goes out in one piece fits the smallest transmit ring.
+const _: () = assert!(ERROR_MAX <= RING_MIN && SMALL_MAX <= RING_MIN && CONTINUE.len() <= RING_MIN);
 
 /// What the response says about the connection (RFC 9112, 9.3 and 9.6).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

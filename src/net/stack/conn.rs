@@ -52,10 +52,10 @@ impl Conn<'_> {
         self.tcb.recv_queue()
     }
 
-    /// Shows received bytes up to the ring's end; `f` returns how many it consumed and its result. None when there are
-    /// none.
+    /// Shows received bytes up to the ring's end, and how many were received in all; `f` returns how many it consumed and
+    /// its result. None when there are none.
     #[inline]
-    pub fn recv<R>(&mut self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Option<R> {
+    pub fn recv<R>(&mut self, f: impl FnOnce(&[u8], usize) -> (usize, R)) -> Option<R> {
         self.tcb.recv(f)
     }
 
@@ -68,7 +68,7 @@ impl Conn<'_> {
     pub fn discard(&mut self, max: usize) -> usize {
         let mut total = 0;
         while total < max {
-            let Some(n) = self.tcb.recv(|bytes| (bytes.len().min(max - total), bytes.len().min(max - total))) else {
+            let Some(n) = self.tcb.recv(|bytes, _| (bytes.len().min(max - total), bytes.len().min(max - total))) else {
                 break;
             };
             if n == 0 {

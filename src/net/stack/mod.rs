@@ -70,6 +70,8 @@ struct Slot<S> {
     deadline: Instant,
     /// When the timer fires at the latest; FAR when it is not armed.
     armed: Instant,
+    /// Bytes not acknowledged when the closing was last given time.
+    unsent: usize,
     /// The last segment sent.
     last: Last,
     session: S,
@@ -138,7 +140,7 @@ pub struct StackParts<'a, P: Port> {
     pub caps: Caps,
     /// This worker's counters.
     pub counters: Arc<Counters>,
-    /// Memory, at least [`Stack::arena_size`] bytes.
+    /// Memory, at least [`arena_size`] bytes.
     pub arena: &'a Arena,
     /// Random bits.
     pub secret: [u64; 4],
@@ -146,28 +148,28 @@ pub struct StackParts<'a, P: Port> {
     pub now: Instant,
 }
 
+/// Bytes of arena that a stack with this configuration and sessions `S` needs.
+pub fn arena_size<S>(config: &Config) -> usize {
+    let connections = config.workers.connections as usize;
+    let slot = size_of::<Slot<S>>() + 2 * size_of::<u32>();
+    let block = Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring);
+    let tables = FlowTable::arena_bytes(connections)
+        + TimerWheel::arena_bytes(connections)
+        + TimeWait::arena_bytes(config.tcp.time_wait_entries as usize);
+    connections * (slot + block) + tables + 64 * 1024
+}
+
+/// Bytes an established connection with a session `S` occupies: slot, socket, rings and its share of the tables.
+pub fn bytes_per_connection<S>(config: &Config) -> usize {
+    let connections = config.workers.connections as usize;
+    let tables = FlowTable::arena_bytes(connections) + TimerWheel::arena_bytes(connections);
+    size_of::<Slot<S>>()
+        + 2 * size_of::<u32>()
+        + Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring)
+        + tables.div_ceil(connections)
+}
+
 impl<P: Port, S: Default> Stack<P, S> {
-    /// Bytes of arena that a stack with this configuration needs.
-    pub fn arena_size(config: &Config) -> usize {
-        let connections = config.workers.connections as usize;
-        let slot = size_of::<Slot<S>>() + 2 * size_of::<u32>();
-        let block = Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring);
-        let tables = FlowTable::arena_bytes(connections)
-            + TimerWheel::arena_bytes(connections)
-            + TimeWait::arena_bytes(config.tcp.time_wait_entries as usize);
-        connections * (slot + block) + tables + 64 * 1024
-    }
-
-    /// Bytes an established connection occupies: slot, socket, rings and its share of the tables.
-    pub fn bytes_per_connection(config: &Config) -> usize {
-        let connections = config.workers.connections as usize;
-        let tables = FlowTable::arena_bytes(connections) + TimerWheel::arena_bytes(connections);
-        size_of::<Slot<S>>()
-            + 2 * size_of::<u32>()
-            + Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring)
-            + tables.div_ceil(connections)
-    }
-
     /// Builds the stack; all memory is reserved here.
     pub fn new(parts: StackParts<'_, P>) -> Result<Self, Failure> {
         let StackParts { config, link, caps, counters, arena, secret, now } = parts;
@@ -226,6 +228,11 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Connections whose FIN is sent, TIME-WAIT excluded.
     pub fn closing(&self) -> usize {
         self.closing
+    }
+
+    /// Frames that are still to be sent: backlog, waiting for neighbours.
+    pub fn frames_to_send(&self) -> usize {
+        self.tx.len() + self.link.frames_waiting()
     }
 
     /// Frames the stack holds between turns: backlog, spare, waiting for neighbours.
@@ -351,6 +358,7 @@ impl<S: Default> Default for Slot<S> {
             l2: None,
             deadline: Instant::FAR,
             armed: Instant::FAR,
+            unsent: 0,
             last: Last::default(),
             session: S::default(),
         }

@@ -5,7 +5,7 @@ use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
 use crate::net::tcb::{Last, Tcb, Wire};
 use crate::net::timewait::{self, Verdict};
-use crate::port::{BURST_MAX, Frame, Port};
+use crate::port::{BURST_MAX, Burst, Frame, Port};
 use crate::telemetry::Counter;
 use crate::time::Instant;
 use arrayvec::ArrayVec;
@@ -38,7 +38,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         received
     }
 
-    fn process(&mut self, port: &mut P, burst: &mut crate::port::Burst<P::Frame>, now: Instant) {
+    fn process(&mut self, port: &mut P, burst: &mut Burst<P::Frame>, now: Instant) {
         let mut bytes = 0;
         for frame in burst.iter() {
             frame.prefetch();
@@ -70,9 +70,10 @@ impl<P: Port, S: Default> Stack<P, S> {
         for item in &work {
             self.segment(port, burst[usize::from(item.frame)].bytes(), item, now);
         }
-        // From the back, so that the positions stay right.
-        for &i in control.iter().rev() {
-            let frame = burst.swap_remove(usize::from(i));
+        // Taken out from the back, so that the positions stay right, and answered in the order received.
+        let mut taken = Burst::<P::Frame>::new();
+        control.iter().rev().for_each(|i| taken.push(burst.swap_remove(usize::from(*i))));
+        while let Some(frame) = taken.pop() {
             self.link.control(frame, now, port, &mut self.tx, &self.counters);
         }
     }
@@ -189,10 +190,10 @@ impl<P: Port, S: Default> Stack<P, S> {
             }
             return;
         }
-        self.counters.inc(Counter::DropNoConnection);
-        if segment.flags & RST == 0 {
-            self.refuse(port, segment, packet, now);
+        if segment.flags & RST != 0 {
+            return self.counters.inc(Counter::DropNoConnection);
         }
+        self.refuse(port, segment, packet, now);
     }
 
     /// A SYN that ends a TIME-WAIT (RFC 6191), unless there is no place for its connection.
@@ -271,6 +272,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         if !self.rst_limit.take(now) {
             return self.counters.inc(Counter::DropRstLimit);
         }
+        self.counters.inc(Counter::DropNoConnection);
         let l2 = self.link.resolve(segment.key.remote_ip());
         let mut wire = wire!(self, port, l2.as_ref());
         self.engine.refuse(now, packet, &mut wire);

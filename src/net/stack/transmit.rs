@@ -2,7 +2,7 @@
 
 use super::{Phase, RTO_MIN, Slot, Stack, wire};
 use crate::limits::SEGMENTS_PER_TURN;
-use crate::net::tcb::{State, Wire};
+use crate::net::tcb::{State, Tcb, Wire};
 use crate::net::timewait;
 use crate::port::Port;
 use crate::telemetry::Counter;
@@ -110,11 +110,20 @@ impl<P: Port, S: Default> Stack<P, S> {
                 return After::Free(Counter::ConnClosed);
             }
             State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => {
-                if slot.phase == Phase::Open {
+                let unsent = slot.tcb.as_mut().map_or(0, Tcb::send_queue);
+                let progress = unsent < slot.unsent;
+                if slot.phase == Phase::Open || (expired && progress) {
                     slot.phase = Phase::Closing;
-                    slot.closing = true;
-                    *closing += 1;
+                    if !core::mem::replace(&mut slot.closing, true) {
+                        *closing += 1;
+                    }
+                    slot.unsent = unsent;
                     slot.deadline = now + settings.fin_timeout;
+                } else if expired && unsent > 0 {
+                    // Part of an answer is lost with the connection: say so.
+                    slot.tcb.iter_mut().for_each(Tcb::abort);
+                    slot.phase = Phase::Ended;
+                    return After::Again;
                 } else if expired {
                     return After::Free(Counter::ConnTimedOut);
                 }

@@ -140,6 +140,8 @@ const NETWORK: &[Mistake] = &[
         "second IPv4 gateway",
         "one for each family",
     ),
+    mistake(ADDRESS, "address = \"10.7.0.2/24\"\nmtu = 1501", "3:7", "jumbo frames are not supported", "mtu = 1500"),
+    mistake(ADDRESS, "address = \"10.7.0.2/24\"\nmtu = 575", "3:7", "`mtu` is out of range", "from 576 to 1500"),
     mistake(ADDRESS, "address = \"fd00::2/64\"\nmtu = 1279", "3:7", "`mtu` must be at least 1280", "mtu = 1280"),
     mistake(ADDRESS, "address = \"10.7.0.2/24\"\nvlan = 4095", "3:8", "`vlan` is out of range", "from 1 to 4094"),
     mistake(
@@ -189,6 +191,7 @@ const ROUTES: &[Mistake] = &[
     mistake(PATH, "path = \"/\"\nmethod = [\"GET\", \"P T\"]", "9:18", "not a method: \"P T\"", "GET"),
     mistake(PATH, "path = \"/\"\nmethod = [\"GET\", \"GET\"]", "9:18", "listed twice", "remove"),
     mistake(PATH, "path = \"/\"\nmethod = \"CONNECT\"", "9:10", "CONNECT", "remove"),
+    mistake(PATH, "path = \"/\"\nmethod = [\"GET\", \"trace\"]", "9:18", "trace is answered 501", "remove"),
     mistake("", "[[route]]\npath = \"/\"\nrespond = {}", "10:1", "the one of line 7 match the same", "let them differ"),
     mistake(
         PATH,
