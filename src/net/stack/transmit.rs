@@ -112,8 +112,9 @@ impl<P: Port, S: Default> Stack<P, S> {
             State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => {
                 if slot.phase == Phase::Open {
                     slot.phase = Phase::Closing;
-                    slot.closing = true;
-                    *closing += 1;
+                    if !core::mem::replace(&mut slot.closing, true) {
+                        *closing += 1;
+                    }
                     slot.deadline = now + settings.fin_timeout;
                 } else if expired {
                     return After::Free(Counter::ConnTimedOut);
