@@ -58,7 +58,7 @@ impl Probe for Fake {
 /// The gateway behind it.
 pub(super) fn subject(fake: Fake) -> Subject {
     let config = Arc::new(load_str("fake.toml", CONFIG, Path::new("")).unwrap());
-    let worker = |lcore| Worker { lcore, cpu: Some(lcore), node: 0, counters: Arc::new(counters(&config)) };
+    let worker = |lcore| Worker { lcore, cpu: Some(lcore), node: Some(0), counters: Arc::new(counters(&config)) };
     Subject {
         config_hash: super::fingerprint::fingerprint(&config),
         dpdk: "DPDK 22.11.11".into(),

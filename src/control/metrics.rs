@@ -168,12 +168,12 @@ fn workers(subject: &Subject, view: &View, all: &mut Families) {
         let number = number.to_string();
         let labels = [("worker", number.as_str())];
         let times = worker.counters.times();
-        let cpu = worker.cpu.map_or("several".to_string(), |cpu| cpu.to_string());
+        let text = |number: Option<u32>| number.map_or("several".to_string(), |number| number.to_string());
         let place = [
             ("worker", number.as_str()),
             ("lcore", &worker.lcore.to_string()),
-            ("cpu", &cpu),
-            ("node", &worker.node.to_string()),
+            ("cpu", &text(worker.cpu)),
+            ("node", &text(worker.node)),
         ];
         all.gauge(("penstock_worker_info", "Where a worker runs"), &place, 1.0);
         let busy = ("penstock_worker_busy_seconds_total", "Time in turns that did something");

@@ -85,8 +85,8 @@ pub struct Worker {
     pub lcore: u32,
     /// Its CPU, if it is one.
     pub cpu: Option<u32>,
-    /// Its NUMA node.
-    pub node: u32,
+    /// Its NUMA node, if it is one.
+    pub node: Option<u32>,
     /// Since its last turn began, in seconds.
     pub last_turn_age_s: f64,
     /// Turns.
@@ -318,11 +318,11 @@ pub fn table(status: &Status) -> String {
 
 fn worker_text(worker: &Worker) -> String {
     let cpu = worker.cpu.map_or("several CPUs".into(), |cpu| format!("CPU {cpu}"));
+    let node = worker.node.map_or("several nodes".into(), |node| format!("node {node}"));
     let states: Vec<String> = worker.connections.iter().map(|(state, count)| format!("{count} {state}")).collect();
     format!(
-        "lcore {}, {cpu}, node {}: {:.1} % busy, {} requests, connections: {}, longest gap {}",
+        "lcore {}, {cpu}, {node}: {:.1} % busy, {} requests, connections: {}, longest gap {}",
         worker.lcore,
-        worker.node,
         percent(worker.busy_s, worker.busy_s + worker.idle_s + worker.asleep_s),
         worker.requests,
         states.join(", "),

@@ -44,8 +44,8 @@ pub struct Worker {
     pub lcore: u32,
     /// The CPU it is pinned to, if it is one.
     pub cpu: Option<u32>,
-    /// The CPU's NUMA node.
-    pub node: u32,
+    /// The NUMA node of its CPUs, if it is one.
+    pub node: Option<u32>,
     /// What it counts.
     pub counters: Arc<Counters>,
 }

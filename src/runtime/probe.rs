@@ -65,7 +65,7 @@ pub(super) fn subject(
     let worker = |(lcore, counters): (&Lcore, &Arc<Counters>)| Worker {
         lcore: lcore.id,
         cpu: lcore.cpu,
-        node: lcore.node,
+        node: Some(lcore.node),
         counters: Arc::clone(counters),
     };
     Subject {
