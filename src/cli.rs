@@ -3,14 +3,14 @@
 //! Owns the arguments and the help. Refuses to do the work: `control` loads, `runtime` runs.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::control::{load, socket, status, summary, top};
+use crate::control::{doctor, json_schema, load, socket, status, summary, top};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
 
@@ -23,6 +23,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PENS
 const EXAMPLES: &str = "\
 Try first:
   penstock check -c dpdk-config/minimal.toml   says what a file amounts to, starts nothing
+  penstock doctor -c dpdk-config/tap.toml      says what on this machine is in the way
   penstock run -c dpdk-config/tap.toml         on a tap device; the file says how to reach it
   penstock status                              what the running gateway does; penstock top: second by second
 
@@ -57,6 +58,10 @@ enum Command {
     Status(StatusArguments),
     /// Watch a running gateway: rates, latency, workers, drops
     Top(TopArguments),
+    /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
+    Doctor(DoctorArguments),
+    /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
+    Schema,
 }
 
 #[derive(clap::Args, Debug)]
@@ -100,6 +105,16 @@ struct ConfigArgument {
     config: PathBuf,
 }
 
+#[derive(clap::Args, Debug)]
+struct DoctorArguments {
+    /// Configuration file (TOML); without it only the machine is examined
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One JSON object instead of text; docs/troubleshooting.md describes it
+    #[arg(long)]
+    json: bool,
+}
+
 /// Does what the command line asks; `arguments` begin with the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let (eal_args, own) = split(arguments.into_iter().skip(1).collect())?;
@@ -111,6 +126,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
     match arguments.command {
         Command::Run(argument) => {
             let config = load::load_file(&argument.config)?;
+            // EAL arguments can change what is needed, and only EAL understands them.
+            if eal_args.is_none() {
+                doctor::fatal(&config)?;
+            }
             runtime::run(RunOptions { eal_args, config })
         }
         Command::Check(argument) => {
@@ -122,6 +141,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let socket = socket::choose(arguments.socket.socket.as_deref())?;
             top::run(&socket, arguments.interval, arguments.count)
         }
+        Command::Schema => print(&json_schema::text()),
+        Command::Doctor(arguments) => examine(&arguments),
+    }
+}
+
+/// Prints what the doctor finds.
+fn examine(arguments: &DoctorArguments) -> Result<(), Failure> {
+    let report = doctor::report(arguments.config.as_deref());
+    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    print(&if arguments.json { report.json() } else { report.text(color) })?;
+    match report.count(doctor::Severity::Fatal) {
+        0 => Ok(()),
+        _ => Err(Failure::new(Exit::Environment, "the gateway cannot start here, see the fatal findings")
+            .fix("what the findings name; then run the doctor again")),
     }
 }
 

@@ -72,7 +72,7 @@ pub struct Idle {
     pub sleep: bool,
     /// Polling at full speed after the last work.
     pub spin: Duration,
-    /// From the last work to the first sleep, 0..=1 h.
+    /// From the last work to the first sleep, 1 ms..=1 h.
     pub sleep_after: Duration,
     /// The longest sleep, 1..=100 ms: what the first frame may wait.
     pub sleep_max: Duration,

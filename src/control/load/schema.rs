@@ -148,7 +148,7 @@ pub static WORKERS: Schema = Schema {
         ),
         key(
             "idle_after",
-            Kind::Duration(0, HOUR),
+            Kind::Duration(1, HOUR),
             "\"10ms\"",
             "From the last frame to the first sleep; until then the worker polls.",
         ),
