@@ -7,10 +7,10 @@ use core::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::limits::ROUTES_MAX;
 use super::load::schema::{self, Key, Kind, Schema};
 use super::load::units;
 use crate::limits;
+use crate::limits::ROUTES_MAX;
 
 /// The document as text, with a final line feed.
 pub fn text() -> String {
