@@ -5,11 +5,12 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::control::{doctor, json_schema, load, summary};
+use crate::control::{doctor, json_schema, load, socket, status, summary, top};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
 
@@ -24,6 +25,7 @@ Try first:
   penstock check -c dpdk-config/minimal.toml   says what a file amounts to, starts nothing
   penstock doctor -c dpdk-config/tap.toml      says what on this machine is in the way
   penstock run -c dpdk-config/tap.toml         on a tap device; the file says how to reach it
+  penstock status                              what the running gateway does; penstock top: second by second
 
 DPDK's EAL arguments go before `--`, unchanged; without `--` they are planned:
   penstock -l 0,1 --in-memory --vdev net_tap0,iface=penstock0 -- run -c FILE
@@ -52,10 +54,48 @@ enum Command {
     Run(ConfigArgument),
     /// Check a configuration file and print what it amounts to
     Check(ConfigArgument),
+    /// Show the state of a running gateway
+    Status(StatusArguments),
+    /// Watch a running gateway: rates, latency, workers, drops
+    Top(TopArguments),
     /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
     Doctor(DoctorArguments),
     /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
     Schema,
+}
+
+#[derive(clap::Args, Debug)]
+struct SocketArgument {
+    /// Its admin socket, or its process id; needed where several run
+    #[arg(short, long, value_name = "PATH|PID")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+struct StatusArguments {
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct TopArguments {
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Time between two looks: 100ms to 1h
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    interval: Duration,
+    /// Looks, then end; without it, until the gateway ends
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    count: Option<u64>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = load::units::parse_duration(text)?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if range.contains(&interval) { Ok(interval) } else { Err("it is from 100ms to 1h".into()) }
 }
 
 #[derive(clap::Args, Debug)]
@@ -96,6 +136,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let config = load::load_file(&argument.config)?;
             print(&summary::summary(&argument.config, &config))
         }
+        Command::Status(arguments) => show_status(&arguments),
+        Command::Top(arguments) => {
+            let socket = socket::choose(arguments.socket.socket.as_deref())?;
+            top::run(&socket, arguments.interval, arguments.count)
+        }
         Command::Schema => print(&json_schema::text()),
         Command::Doctor(arguments) => examine(&arguments),
     }
@@ -111,6 +156,16 @@ fn examine(arguments: &DoctorArguments) -> Result<(), Failure> {
         _ => Err(Failure::new(Exit::Environment, "the gateway cannot start here, see the fatal findings")
             .fix("what the findings name; then run the doctor again")),
     }
+}
+
+fn show_status(arguments: &StatusArguments) -> Result<(), Failure> {
+    let socket = socket::choose(arguments.socket.socket.as_deref())?;
+    let status = status::Status::ask(&socket)?;
+    if !arguments.json {
+        return print(&status::table(&status));
+    }
+    let json = serde_json::to_string_pretty(&status);
+    print(&format!("{}\n", json.map_err(|error| Failure::new(Exit::Runtime, error.to_string()))?))
 }
 
 /// EAL arguments, when there are some, and our own.
