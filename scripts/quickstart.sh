@@ -60,6 +60,13 @@ address = ["10.7.0.2/24", "fd00:7::2/64"]
 count = 1
 hugepages = "$hugepages"
 
+# Another gateway on this machine may have the default port; see docs/metrics.md.
+[metrics]
+address = "off"
+
+[admin]
+socket = "$WORK/admin.sock"
+
 [[listener]]
 port = 80
 
@@ -121,8 +128,14 @@ load() {
     info "a tap or veth device goes through the kernel: see scripts/bench.sh turn for what the gateway itself can do"
 }
 
+show_status() {
+    step "penstock status"
+    "$BINARY" status --socket "$WORK/admin.sock" || die 1 "the gateway did not tell its status"
+}
+
 what_next() {
     step "What to try next"
+    info "watch it:      $BINARY top --socket $WORK/admin.sock (while it runs)"
     info "configuration: $WORK/penstock.toml (gone when this ends)"
     if $KEEP; then
         info "ask it:        ip netns exec $NAMESPACE curl http://10.7.0.2/"
@@ -150,6 +163,7 @@ connect_client
 ask http://10.7.0.2/
 ask 'http://[fd00:7::2]/'
 load
+show_status
 what_next
 if $KEEP; then
     wait "$GATEWAY" || die 1 "the gateway ended by itself"
