@@ -5,7 +5,7 @@ use super::plan::{Machine, Plan};
 use super::report::{bytes_text, counter_lines, loss_line, mac_text, network_lines, offloads_text, say};
 use super::shutdown::Command;
 use super::supervise::{EarlySignals, SignalSource, keep_off, supervise};
-use super::turn_loop::{self, Event, Outcome, Seat, Shared};
+use super::turn_loop::{self, Event, Outcome, Remaining, Seat, Shared};
 use super::{RunOptions, parts};
 use crate::config::Config;
 use crate::dpdk::{self, Clock, Eal, EthPort, FRAME_OVERHEAD, Lcore, Pool, PortOptions, PortShape, QueuePort, Task};
@@ -170,6 +170,7 @@ fn serve(
         clock: Clock::start(eal),
         config: Arc::clone(config),
         neighbors: Neighbors::new(),
+        remaining: Remaining::default(),
     });
     let counters: Vec<Arc<Counters>> = queues.iter().map(|_| Arc::default()).collect();
     let mut tasks = Vec::new();

@@ -242,8 +242,12 @@ class Bed:
     def stop(self, number=signal.SIGTERM):
         """Stops the gateway and asserts that it ended well and gave everything back."""
         self.gateway.signal(number)
+        self.stop_wait()
+
+    def stop_wait(self):
+        """Waits for a gateway that was told to stop."""
         status = self.gateway.wait()
-        assert status == 0, f"exit status {status} after {number.name}:\n{self.gateway.tail()}"
+        assert status == 0, f"exit status {status}:\n{self.gateway.tail()}"
         assert not self.gateway.leaks(), f"leaks: {self.gateway.leaks()}"
 
 
