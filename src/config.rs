@@ -59,7 +59,7 @@ pub struct WorkersConfig {
     pub hugepages: Hugepages,
     /// What a worker does while there is nothing to do.
     pub idle: Idle,
-    /// From TERM to the end, at most; 0..=1 h.
+    /// From TERM to the end, at most; 1 ms..=1 h.
     pub drain_timeout: Duration,
 }
 

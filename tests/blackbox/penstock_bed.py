@@ -194,6 +194,12 @@ class Bed:
         self.stack.callback(process.kill)
         return process
 
+    def start_or_skip(self, *argv):
+        """Like `start`; skips the test where the command is missing."""
+        if shutil.which(argv[0]) is None:
+            raise Skip(f"{argv[0]} is not installed")
+        return self.start(*argv)
+
     def url(self, path, v6=False):
         return f"http://[{SERVER_V6}]{path}" if v6 else f"http://{SERVER_V4}{path}"
 

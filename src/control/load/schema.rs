@@ -158,7 +158,7 @@ pub static WORKERS: Schema = Schema {
         ),
         key(
             "drain_timeout",
-            Kind::Duration(0, HOUR),
+            Kind::Duration(1, HOUR),
             "\"5s\"",
             "After TERM or INT, how long requests that have begun may take. What is left then is reset.",
         ),
