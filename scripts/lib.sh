@@ -87,7 +87,7 @@ package_present() {
 {
     BUILD_PACKAGES=(build-essential pkg-config clang libclang-dev libdpdk-dev)
     RUN_PACKAGES=(dpdk curl wrk iproute2 iputils-ping ethtool)
-    TEST_PACKAGES=(python3 shellcheck)
+    TEST_PACKAGES=(python3 shellcheck slowhttptest nmap hping3)
 }
 
 # install_packages PACKAGE...: installs those that are missing; instant and offline when none is.

@@ -63,6 +63,8 @@ pub struct WorkersConfig {
     pub hugepages: Hugepages,
     /// What a worker does while there is nothing to do.
     pub idle: Idle,
+    /// From TERM to the end, at most; 1 ms..=1 h.
+    pub drain_timeout: Duration,
 }
 
 /// What a worker does while there is nothing to do: it polls for `spin`, then polls with pauses, then, if it may, sleeps.
@@ -237,7 +239,13 @@ impl Body {
 
 impl Default for WorkersConfig {
     fn default() -> Self {
-        WorkersConfig { count: None, connections: 16_384, hugepages: Hugepages::Auto, idle: Idle::default() }
+        WorkersConfig {
+            count: None,
+            connections: 16_384,
+            hugepages: Hugepages::Auto,
+            idle: Idle::default(),
+            drain_timeout: Duration::from_secs(5),
+        }
     }
 }
 

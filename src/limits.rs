@@ -2,6 +2,8 @@
 //!
 //! Owns the constants a user cannot set. What a user can set is in `config`, with the range checked against these.
 
+use core::time::Duration;
+
 /// The largest frame a port gives or takes, in bytes: a VLAN-tagged Ethernet frame of [`MTU_MAX`] plus slack.
 pub const FRAME_MAX: usize = 2048 - 128;
 /// The smallest value of `port.mtu`, in bytes: what every IPv4 host has to accept (RFC 1122, 3.3.2).
@@ -32,6 +34,9 @@ pub const TX_BACKLOG_MAX: usize = 512;
 pub const CONTROL_ANSWERS_PER_S: u32 = 1000;
 /// Segments one connection sends in one turn at most; the rest waits for the next turn.
 pub const SEGMENTS_PER_TURN: usize = 8;
+/// While draining, how long the next request of a kept connection is waited for: longer than a request takes to arrive
+/// that its client sent before it could know.
+pub const DRAIN_IDLE: Duration = Duration::from_millis(500);
 /// Header fields parsed into place, at most; `http.header_count` cannot exceed it.
 pub const HEADER_COUNT_MAX: usize = 128;
 /// The largest value of `http.head_size`, in bytes.

@@ -55,6 +55,7 @@ counters! {
     DropIcmp: "penstock_dropped_frames_total" "reason" = "icmp", "Malformed or unhandled ICMP message";
     DropIcmpLimit: "penstock_dropped_frames_total" "reason" = "icmp_limit", "ICMP answer withheld by the rate limit";
     DropArp: "penstock_dropped_frames_total" "reason" = "arp", "Malformed or irrelevant ARP packet";
+    DropAddressConflict: "penstock_dropped_frames_total" "reason" = "address_conflict", "Another host claims one of our addresses";
     DropNeighbor: "penstock_dropped_frames_total" "reason" = "neighbor_discovery", "Malformed or irrelevant neighbour discovery message";
     DropNeighborLimit: "penstock_dropped_frames_total" "reason" = "neighbor_limit", "Neighbour table full";
     DropChain: "penstock_dropped_frames_total" "reason" = "chain", "Chained frame larger than the linearisation buffer";

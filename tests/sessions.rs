@@ -13,6 +13,7 @@ use penstock::config::{
     Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, TcpConfig, WorkersConfig,
 };
 use penstock::telemetry::Counter;
+use penstock::worker::Remaining;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -455,10 +456,14 @@ fn drain_ends_what_is_idle_and_finishes_what_is_not() {
     bed.take_only(busy, 100);
     bed.send(busy, &head("GET /large", ""));
     bed.drain();
-    assert!(bed.is_finished(idle));
-    for peer in [new, partial, content, busy] {
+    assert_eq!(bed.drained(), Remaining { connections: 5, requests: 3 });
+    // A request that was under way is still answered.
+    bed.wait(ms(400));
+    for peer in [idle, new, partial, content, busy] {
         assert!(!bed.is_finished(peer) && !bed.is_reset(peer));
     }
+    bed.send(idle, GET);
+    assert_last(&mut bed, idle, 200);
     bed.send(partial, &GET[20..]);
     assert_last(&mut bed, partial, 200);
     bed.send(new, GET);
@@ -469,10 +474,30 @@ fn drain_ends_what_is_idle_and_finishes_what_is_not() {
     bed.wait(ms(2_000));
     assert_eq!(answers(&bed.take(busy))[0].body.len(), LARGE);
     assert!(bed.is_finished(busy) && !bed.is_reset(busy));
+    // It waits for nobody's FIN.
+    assert_eq!((bed.connections(), bed.drained()), (5, Remaining::default()));
     for peer in [idle, new, partial, content, busy] {
         bed.finish(peer);
     }
     assert_eq!(bed.connections(), 0);
+}
+
+#[test]
+fn drain_closes_who_asks_nothing_and_resets_who_is_left() {
+    let mut bed = bed();
+    let [kept, unused, partial] = [(); 3].map(|()| bed.connect());
+    for peer in [kept, partial] {
+        assert_eq!(statuses(&bed.ask(peer, GET)), [200]);
+    }
+    bed.send(partial, &GET[..20]);
+    bed.drain();
+    bed.wait(ms(600));
+    for peer in [kept, unused] {
+        assert_eq!((bed.take(peer), bed.is_finished(peer), bed.is_reset(peer)), (vec![], true, false));
+    }
+    assert_eq!(bed.drained(), Remaining { connections: 1, requests: 1 });
+    assert_eq!(bed.abort_all(), 1);
+    assert!(bed.is_reset(partial) && !bed.is_reset(kept) && !bed.is_reset(unused));
 }
 
 /// The last answer of a connection that is drained.

@@ -5,7 +5,7 @@ use super::plan::{Machine, Plan};
 use super::report::{bytes_text, counter_lines, loss_line, mac_text, network_lines, offloads_text, say};
 use super::shutdown::Command;
 use super::supervise::{EarlySignals, SignalSource, keep_off, supervise};
-use super::turn_loop::{self, Event, Outcome, Seat, Shared};
+use super::turn_loop::{self, Event, Outcome, Remaining, Seat, Shared};
 use super::{RunOptions, parts, probe};
 use crate::config::Config;
 use crate::control::admin::{Doors, Server};
@@ -178,6 +178,7 @@ fn serve(
         clock: Clock::start(eal),
         config: Arc::clone(config),
         neighbors: Neighbors::new(),
+        remaining: Remaining::default(),
     });
     let counters = probe::make_counters(config, &queues);
     let subject = probe::subject(&shared, &bed.port, &queues, &bed.lcores, &counters, sender.clone());

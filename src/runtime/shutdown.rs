@@ -10,9 +10,6 @@
 use crate::time::Instant;
 use core::time::Duration;
 
-/// How long connections may take to end after the first TERM or INT.
-pub const DRAIN_MAX: Duration = Duration::from_secs(5);
-
 /// What every worker is told; read once a turn.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -49,10 +46,10 @@ pub enum Shutdown {
 }
 
 impl Shutdown {
-    /// A signal: the first drains, a second INT stops at once.
-    pub fn handle_signal(&mut self, signal: Signal, now: Instant) {
+    /// A signal: the first drains for `drain` at most, a second INT stops at once.
+    pub fn handle_signal(&mut self, signal: Signal, now: Instant, drain: Duration) {
         match (*self, signal) {
-            (Shutdown::Running, _) => *self = Shutdown::Draining { until: now + DRAIN_MAX },
+            (Shutdown::Running, _) => *self = Shutdown::Draining { until: now + drain },
             (Shutdown::Draining { .. }, Signal::Int) => *self = Shutdown::Stopping,
             _ => {}
         }
@@ -87,6 +84,8 @@ impl Shutdown {
 mod tests {
     use super::*;
 
+    const DRAIN: Duration = Duration::from_secs(5);
+
     #[test]
     fn the_first_signal_drains_a_second_int_or_the_deadline_stops() {
         let start = Instant::from_millis(1000);
@@ -94,14 +93,14 @@ mod tests {
             let mut state = Shutdown::Running;
             state.handle_time(Instant::FAR);
             assert_eq!(state.command(), Command::Run);
-            state.handle_signal(first, start);
-            assert_eq!(state, Shutdown::Draining { until: start + DRAIN_MAX });
-            state.handle_signal(Signal::Term, start);
+            state.handle_signal(first, start, DRAIN);
+            assert_eq!(state, Shutdown::Draining { until: start + DRAIN });
+            state.handle_signal(Signal::Term, start, DRAIN);
             state.handle_worker_end();
             state.handle_time(Instant::from_millis(5999));
             assert_eq!(state.command(), Command::Drain, "neither another TERM nor a drained worker ends it");
             let mut impatient = state;
-            impatient.handle_signal(Signal::Int, start);
+            impatient.handle_signal(Signal::Int, start, DRAIN);
             assert_eq!(impatient.command(), Command::Stop);
             state.handle_time(Instant::from_millis(6000));
             assert_eq!(state.command(), Command::Stop);

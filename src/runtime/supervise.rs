@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Between two synchronisations of the wall clock, and looks at the drain deadline.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Between two reports of what draining waits for.
+const PROGRESS: Duration = Duration::from_secs(1);
+
 const SIGNALS: [i32; 2] = [SIGTERM, SIGINT];
 
 /// How long workers may take to return when told to stop at once. A turn takes microseconds; one that hangs must not
@@ -113,14 +116,16 @@ pub(super) fn supervise(
     look: impl Fn() -> DeviceView,
 ) {
     let mut shutdown = Shutdown::Running;
+    let drain = shared.config.workers.drain_timeout;
     let mut stopping = None;
+    let mut progress = None;
     let (mut running, mut starting) = (workers, workers);
     while running > 0 {
         match events.recv_timeout(TICK) {
             Ok(Event::Signal(signal)) => {
                 let before = shutdown;
-                shutdown.handle_signal(signal, shared.clock.instant());
-                announce(before, shutdown, signal);
+                shutdown.handle_signal(signal, shared.clock.instant(), drain);
+                announce(before, shutdown, signal, drain);
             }
             Ok(Event::Ended) => {
                 running -= 1;
@@ -141,6 +146,10 @@ pub(super) fn supervise(
         shared.clock.synchronise();
         let now = shared.clock.instant();
         shutdown.handle_time(now);
+        if matches!(shutdown, Shutdown::Draining { .. }) && now >= *progress.get_or_insert(now + PROGRESS) {
+            progress = Some(now + PROGRESS);
+            say_progress(shared);
+        }
         if shutdown == Shutdown::Stopping && now >= *stopping.get_or_insert(now) + STOP_MAX && running > 0 {
             give_up(running);
         }
@@ -159,12 +168,17 @@ fn give_up(running: usize) -> ! {
     std::process::exit(Exit::Runtime as i32)
 }
 
-fn announce(before: Shutdown, after: Shutdown, signal: Signal) {
+fn say_progress(shared: &Shared) {
+    let connections = shared.remaining.connections.load(Relaxed);
+    let requests = shared.remaining.requests.load(Relaxed);
+    super::report::say(&format!("draining: {connections} connections, {requests} requests in progress"));
+}
+
+fn announce(before: Shutdown, after: Shutdown, signal: Signal, drain: Duration) {
     let name = if signal == Signal::Int { "INT" } else { "TERM" };
     match after {
         Shutdown::Draining { .. } if before == Shutdown::Running => {
-            let seconds = super::shutdown::DRAIN_MAX.as_secs();
-            super::report::say(&format!("{name}: draining connections for up to {seconds} s; INT again stops at once"));
+            super::report::say(&format!("{name}: draining connections for up to {drain:?}; INT again stops at once"));
         }
         Shutdown::Stopping if before != Shutdown::Stopping => super::report::say(&format!("{name}: stopping at once")),
         _ => {}

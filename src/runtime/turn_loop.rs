@@ -11,11 +11,12 @@ use crate::net::neighbor::Neighbors;
 use crate::port::Port;
 use crate::telemetry::turns::TurnMeter;
 use crate::telemetry::{Counter, Counters};
-use crate::worker::{Worker, WorkerParts};
+use crate::worker::{self, Worker, WorkerParts};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, SyncSender};
+use std::time::Duration;
 
 /// What the control thread waits for.
 pub(super) enum Event {
@@ -38,6 +39,23 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) config: Arc<Config>,
     pub(super) neighbors: Arc<Neighbors>,
+    pub(super) remaining: Remaining,
+}
+
+/// What the orderly stop of all workers still waits for.
+#[derive(Default)]
+pub(super) struct Remaining {
+    pub(super) connections: AtomicUsize,
+    pub(super) requests: AtomicUsize,
+}
+
+impl Remaining {
+    /// Replaces what one worker said before.
+    fn replace(&self, before: worker::Remaining, now: worker::Remaining) {
+        // Additions wrap, so they subtract as well.
+        self.connections.fetch_add(now.connections.wrapping_sub(before.connections), Relaxed);
+        self.requests.fetch_add(now.requests.wrapping_sub(before.requests), Relaxed);
+    }
 }
 
 /// One worker's own.
@@ -77,7 +95,7 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         now: shared.clock.instant(),
     })?;
     let _ = events.send(Event::Ready(backing));
-    let mut draining = false;
+    let mut draining = None;
     let mut meter = TurnMeter::start(shared.clock.instant().nanos());
     let mut ladder = Ladder::new(shared.config.workers.idle, shared.clock.instant());
     loop {
@@ -93,6 +111,7 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
             Rest::Poll => {}
             Rest::Pause => std::hint::spin_loop(),
             Rest::Wait(max) => {
+                let max = if draining.is_some() { max.min(DRAIN_SLEEP_MAX) } else { max };
                 // The driver may be told of the frame a moment later than we are.
                 let woken = worker.port_mut().wait(max);
                 let now = shared.clock.instant();
@@ -106,20 +125,40 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         if command == Command::Run as u8 {
             continue;
         }
-        if command == Command::Stop as u8 || (draining && is_drained(&worker)) {
+        if command == Command::Stop as u8 {
             break;
         }
-        if !draining {
+        let Some(before) = draining else {
             worker.drain(now);
-            draining = true;
+            draining = Some(worker::Remaining::default());
+            continue;
+        };
+        let Some(remaining) = worker.drained(now) else { continue };
+        shared.remaining.replace(before, remaining);
+        draining = Some(remaining);
+        if remaining.connections == 0 {
+            break;
         }
     }
-    Ok(Outcome { cut: worker.connections(), refused: worker.port_mut().refused() })
+    let cut = finish(&mut worker, &shared.clock);
+    Ok(Outcome { cut, refused: worker.port_mut().refused() })
 }
 
-/// Nobody is connected, and the last answer, FIN or RST is with the device.
-fn is_drained(worker: &Worker<QueuePort, parts::Program>) -> bool {
-    worker.connections() == 0 && worker.stack().frames_to_send() == 0
+/// The longest sleep while draining: each turn looks at some of the connections only.
+const DRAIN_SLEEP_MAX: Duration = Duration::from_millis(1);
+/// How long the last segments may take to get to the device, which may have no link.
+const FLUSH_MAX: Duration = Duration::from_millis(100);
+
+/// Resets the connections that are cut, whose clients would otherwise wait until they lose patience, and sends what is
+/// to be sent. Returns how many.
+fn finish(worker: &mut Worker<QueuePort, parts::Program>, clock: &Clock) -> usize {
+    let now = clock.now();
+    let cut = worker.abort_all(now);
+    let until = now.mono + FLUSH_MAX;
+    while !worker.stack().is_flushed() && clock.instant() < until {
+        worker.turn(clock.now());
+    }
+    cut
 }
 
 /// How a worker ended.

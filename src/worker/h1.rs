@@ -31,7 +31,8 @@ pub struct H1Server {
     since: Instant,
     /// The client waits for 100 Continue.
     interim_due: bool,
-    /// While content is read or an answer waits for room: the deadline is set, and moves with progress only.
+    /// While content is read, an answer waits for room, or a drained connection may still ask: the deadline is set, and
+    /// moves with progress only.
     timed: bool,
     /// Room in the transmit ring when it last did not suffice, in bytes.
     room: usize,
@@ -133,6 +134,7 @@ impl H1Server {
 
     fn on_deadline<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) {
         match self.state {
+            State::Head if cx.draining && !self.begun => _ = self.close(conn),
             State::Head if self.begun || self.requests == 0 => _ = self.reject(Reject::HeadTimeout),
             // The client is still reading the last answer.
             State::Head if conn.send_queue() > 0 && conn.send_queue() != self.room => {
@@ -177,9 +179,20 @@ impl H1Server {
                 Step::Next
             }
             Some(None) => self.wait_for_head(conn, cx),
-            None if conn.peer_closed() || (cx.draining && self.requests > 0) => self.close(conn),
+            None if conn.peer_closed() => self.close(conn),
+            None if cx.draining => self.hurry(conn, cx),
             None => Step::Wait,
         }
+    }
+
+    /// No request is here, and the connection is not to be kept. One may be on its way, and after our FIN it could not be
+    /// answered: the FIN waits.
+    #[cold]
+    fn hurry<A>(&mut self, conn: &mut Conn<'_>, cx: &Shared<A>) -> Step {
+        if !core::mem::replace(&mut self.timed, true) {
+            conn.set_deadline(conn.deadline().min(cx.now + cx.drain_idle));
+        }
+        Step::Wait
     }
 
     /// The front of the ring holds no whole head: it wraps, outgrew the ring, or has not arrived.
@@ -194,10 +207,11 @@ impl H1Server {
             }
             None => self.begin(&scratch[..len], cx),
         };
+        let hurried = core::mem::take(&mut self.timed);
         // The first head's time began with the connection.
         if read.1.is_none() && !core::mem::replace(&mut self.begun, true) {
             self.since = cx.now;
-            if self.requests > 0 {
+            if self.requests > 0 || hurried {
                 conn.set_deadline(cx.now + cx.limits.head_timeout);
             }
         }
@@ -301,6 +315,7 @@ impl H1Server {
         if !core::mem::take(&mut self.begun) {
             self.since = cx.now;
         }
+        self.timed = false;
         self.requests += 1;
         cx.counters.inc(Counter::HttpRequests);
         let last = self.requests == cx.limits.requests_per_connection;
@@ -422,6 +437,15 @@ impl H1Server {
         }
         (self.room, self.written) = (progress, written);
         Step::Wait
+    }
+
+    /// Whether a request has begun to arrive and is not answered yet.
+    pub fn is_busy(&self) -> bool {
+        match self.state {
+            State::New | State::Linger => false,
+            State::Head => self.begun,
+            State::Content(_) | State::Respond | State::Refuse(_) => true,
+        }
     }
 
     fn close(&mut self, conn: &mut Conn<'_>) -> Step {

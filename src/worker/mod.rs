@@ -5,16 +5,18 @@
 
 mod app;
 mod count;
+mod drain;
 mod h1;
 mod memo;
 mod shared;
 
 pub use app::{App, ResponseId};
+pub use drain::Remaining;
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::response::DateCache;
-use crate::limits::{EMPTY_LINES_MAX, LARGE_HEADS, MTU_MAX};
+use crate::limits::{DRAIN_IDLE, EMPTY_LINES_MAX, LARGE_HEADS, MTU_MAX};
 use crate::mem::Arena;
 use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
@@ -22,6 +24,7 @@ use crate::net::stack::{self, Stack, StackParts};
 use crate::port::Port;
 use crate::telemetry::{Counter, Counters, Gauge};
 use crate::time::{Instant, Now};
+use drain::Drain;
 use h1::H1Server;
 use shared::Shared;
 use std::sync::Arc;
@@ -70,6 +73,7 @@ pub struct Worker<P: Port, A: App> {
     stack: Stack<P, H1Server>,
     shared: Shared<A>,
     date: DateCache,
+    drain: Drain,
 }
 
 impl<P: Port, A: App> Worker<P, A> {
@@ -116,14 +120,15 @@ impl<P: Port, A: App> Worker<P, A> {
             scratch: vec![0; config.tcp.rx_ring.max(config.tcp.tx_ring)].into(),
             heads: arena.pool(large_head_len(&config), LARGE_HEADS)?,
             draining: false,
+            drain_idle: DRAIN_IDLE.min(config.workers.drain_timeout / 2),
         };
-        Ok(Worker { port, stack, shared, date: DateCache::default() })
+        Ok(Worker { port, stack, shared, date: DateCache::default(), drain: Drain::default() })
     }
 
     /// Receive, expire, serve, transmit: bounded work, no allocation, lock or system call of ours.
     #[inline(never)]
     pub fn turn(&mut self, now: Now) -> Turn {
-        let Worker { port, stack, shared, date } = self;
+        let Worker { port, stack, shared, date, .. } = self;
         shared.now = now.mono;
         shared.date = *date.at(now.unix_s);
         let received = stack.receive(port, now.mono);
@@ -156,13 +161,6 @@ impl<P: Port, A: App> Worker<P, A> {
     /// The connections below the sessions, to look at.
     pub fn stack(&self) -> &Stack<P, impl Default> {
         &self.stack
-    }
-
-    /// Begins an orderly stop: no new connections, idle ones are closed, answers say `Connection: close`.
-    pub fn drain(&mut self, _now: Now) {
-        self.shared.draining = true;
-        self.stack.stop_accepting();
-        self.stack.touch_all();
     }
 
     /// The port, for what is done between turns.

@@ -7,6 +7,7 @@ use crate::http::response::DATE_LEN;
 use crate::mem::BlockPool;
 use crate::telemetry::Counters;
 use crate::time::Instant;
+use core::time::Duration;
 use std::sync::Arc;
 
 /// The program, and room to work in that no connection needs for longer than it is served.
@@ -31,4 +32,6 @@ pub struct Shared<A> {
     pub heads: BlockPool,
     /// No connection is to be kept.
     pub draining: bool,
+    /// How long the next request of a kept connection is waited for while draining.
+    pub drain_idle: Duration,
 }

@@ -12,8 +12,12 @@ ETHERTYPE_V4, ETHERTYPE_ARP, ETHERTYPE_V6 = 0x0800, 0x0806, 0x86DD
 # A neighbour that does not exist: forged frames must not teach the gateway a wrong address for the client.
 STRANGER_V4, STRANGER_V6 = "10.7.0.200", "fd00:7::200"
 FRAME_MAX = 1514
-# TCP options: none, a segment size, one of zero, a window shift too large, a SACK option longer than the header.
-OPTIONS = (b"", b"\x02\x04\x05\xb4", b"\x02\x04\0\0", b"\x03\x03\xff\0", b"\x05\xff\0\0")
+# TCP options: none, a segment size, one of zero, a window shift too large, a SACK option longer than the header, lengths
+# of zero and one, one that ends beyond the header, SACK blocks and timestamps of all ones, a cookie, a signature, two
+# segment sizes.
+OPTIONS = (b"", b"\x02\x04\x05\xb4", b"\x02\x04\0\0", b"\x03\x03\xff\0", b"\x05\xff\0\0", b"\x02\0\x02\0", b"\x08\x01\0\0",
+           b"\x01\x01\x01\x08", b"\x05\x1a" + b"\xff" * 24 + b"\0\0", b"\x08\x0a" + b"\xff" * 8 + b"\0\0",
+           b"\x22\x12" + b"c" * 16 + b"\0\0", b"\x13\x12" + b"s" * 16 + b"\0\0", b"\x02\x04\x05\xb4\x02\x04\0\x01")
 
 
 def mac(text):
@@ -92,10 +96,12 @@ def echo4_frame(rng):
 
 
 def icmp6_frame(rng):
-    """Echo, router and neighbour messages, with an option whose length may be a lie."""
-    kind = rng.choice((1, 2, 128, 129, 133, 134, 135, 136, 137, rng.getrandbits(8)))
-    target = socket.inet_pton(socket.AF_INET6, SERVER_V6)
-    body = struct.pack("!BBHI", kind, 0, 0, 0) + target + bytes((1, rng.choice((0, 1, 2, 255)))) + mac(CLIENT_MAC)
+    """Echo, router and neighbour messages about us or others, with options whose lengths may be lies."""
+    kind = rng.choice((1, 2, 128, 129, 133, 134, 135, 135, 136, 136, 137, rng.getrandbits(8)))
+    target = socket.inet_pton(socket.AF_INET6, rng.choice((SERVER_V6, STRANGER_V6)))
+    body = struct.pack("!BBHI", kind, 0, 0, rng.choice((0, rng.getrandbits(32)))) + target
+    for _ in range(rng.choice((0, 1, 1, 2, 9))):
+        body += bytes((rng.choice((1, 2, 3, 14, 255)), rng.choice((0, 1, 1, 2, 255)))) + mac(CLIENT_MAC)
     total = checksum(pseudo(True, STRANGER_V6, 58, len(body)) + body)
     body = body[:2] + struct.pack("!H", total) + body[4:]
     return ETHERTYPE_V6, ipv6(58, body, STRANGER_V6, rng.choice((255, 255, 64)))

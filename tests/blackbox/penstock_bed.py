@@ -194,6 +194,12 @@ class Bed:
         self.stack.callback(process.kill)
         return process
 
+    def start_or_skip(self, *argv):
+        """Like `start`; skips the test where the command is missing."""
+        if shutil.which(argv[0]) is None:
+            raise Skip(f"{argv[0]} is not installed")
+        return self.start(*argv)
+
     def url(self, path, v6=False):
         return f"http://[{SERVER_V6}]{path}" if v6 else f"http://{SERVER_V4}{path}"
 
@@ -242,8 +248,12 @@ class Bed:
     def stop(self, number=signal.SIGTERM):
         """Stops the gateway and asserts that it ended well and gave everything back."""
         self.gateway.signal(number)
+        self.stop_wait()
+
+    def stop_wait(self):
+        """Waits for a gateway that was told to stop."""
         status = self.gateway.wait()
-        assert status == 0, f"exit status {status} after {number.name}:\n{self.gateway.tail()}"
+        assert status == 0, f"exit status {status}:\n{self.gateway.tail()}"
         assert not self.gateway.leaks(), f"leaks: {self.gateway.leaks()}"
 
 

@@ -10,7 +10,7 @@ use penstock::port::{Caps, Checksum, Frame, RxMeta};
 use penstock::sim::port::{FramePool, SimPort};
 use penstock::telemetry::{Counter, Counters};
 use penstock::time::{Instant, Now};
-use penstock::worker::{Worker, WorkerParts};
+use penstock::worker::{Remaining, Worker, WorkerParts};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +93,21 @@ impl Bed {
     pub fn drain(&mut self) {
         self.worker.drain(self.now);
         self.settle();
+    }
+
+    /// What draining still waits for.
+    pub fn drained(&mut self) -> Remaining {
+        loop {
+            if let Some(remaining) = self.worker.drained(self.now) {
+                return remaining;
+            }
+        }
+    }
+
+    pub fn abort_all(&mut self) -> usize {
+        let aborted = self.worker.abort_all(self.now);
+        self.settle();
+        aborted
     }
 
     /// Opens a connection.

@@ -158,6 +158,12 @@ pub static WORKERS: Schema = Schema {
             "\"1ms\"",
             "The longest sleep, reached by doubling from 50 us. The first frame after a quiet time waits at most this long.",
         ),
+        key(
+            "drain_timeout",
+            Kind::Duration(1, HOUR),
+            "\"5s\"",
+            "After TERM or INT, how long requests that have begun may take. What is left then is reset.",
+        ),
     ],
 };
 

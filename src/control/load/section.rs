@@ -21,6 +21,7 @@ pub(super) fn workers(section: &Section) -> WorkersConfig {
             sleep_max: section.duration("idle_sleep").unwrap_or(default.idle.sleep_max),
             ..default.idle
         },
+        drain_timeout: section.duration("drain_timeout").unwrap_or(default.drain_timeout),
     }
 }
 

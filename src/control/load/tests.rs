@@ -64,6 +64,7 @@ hugepages = "off"
 idle = "poll"
 idle_after = "20ms"
 idle_sleep = "5ms"
+drain_timeout = "8s"
 [http]
 request_line = "1KiB"
 head_size = 2_048
@@ -102,7 +103,8 @@ fn every_key_is_read() {
     assert_eq!(config.listeners[1], Listener { address: Some("fd00:7::2".parse().unwrap()), port: 8080 });
     let ms = core::time::Duration::from_millis;
     let idle = Idle { sleep: false, sleep_after: ms(20), sleep_max: ms(5), ..Idle::default() };
-    let workers = WorkersConfig { count: Some(3), connections: 100, hugepages: Hugepages::Off, idle };
+    let (hugepages, drain_timeout) = (Hugepages::Off, ms(8000));
+    let workers = WorkersConfig { count: Some(3), connections: 100, hugepages, idle, drain_timeout };
     assert_eq!(config.workers, workers);
     let ms = core::time::Duration::from_millis;
     let http = HttpLimits {

@@ -5,7 +5,7 @@
 use super::arp::{Arp, Operation};
 use super::io::Io;
 use super::nd::{self, Kind, Message};
-use super::{Link, is_host_mac, multicast_mac};
+use super::{DEFEND_INTERVAL, Link, is_host_mac, multicast_mac};
 use crate::net::icmp;
 use crate::net::ip::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Packet};
 use crate::net::neighbor::{Claim, Mac};
@@ -42,7 +42,10 @@ impl<F: Frame> Link<F> {
         let sender = IpAddr::from(arp.sender);
         let for_us = self.host.v4().contains(&arp.target);
         let announcement = arp.sender == arp.target;
-        if self.host.v4().contains(&arp.sender) || !(for_us || announcement) {
+        if self.host.v4().contains(&arp.sender) {
+            return Err(self.conflict(sender, arp.sender_mac, io));
+        }
+        if !(for_us || announcement) {
             return Err(Counter::DropArp);
         }
         if for_us && arp.operation == Operation::Request {
@@ -133,9 +136,27 @@ impl<F: Frame> Link<F> {
                 io.counters.inc(Counter::NdAdvertsRx);
                 Ok(())
             }
-            // Somebody else's address is asked for, or somebody claims ours.
-            _ => Err(Counter::DropNeighbor),
+            Kind::Advertisement { .. } => {
+                let claimant = message.mac.unwrap_or(self.mac);
+                Err(self.conflict(IpAddr::from(message.target), claimant, io))
+            }
+            // Somebody else's address is asked for.
+            Kind::Solicitation => Err(Counter::DropNeighbor),
         }
+    }
+
+    /// Somebody claims an address of ours. It is configured, so it is defended and never given up (RFC 5227, 2.4 (c)): an
+    /// announcement repairs what the claim taught our neighbors. Says what to count the frame as.
+    #[cold]
+    fn conflict<P: Port<Frame = F>>(&mut self, address: IpAddr, claimant: Mac, io: &mut Io<'_, P>) -> Counter {
+        if claimant == self.mac {
+            return if address.is_ipv4() { Counter::DropArp } else { Counter::DropNeighbor };
+        }
+        if io.now >= self.next_defense {
+            self.next_defense = io.now + DEFEND_INTERVAL;
+            self.announce_address(address, io);
+        }
+        Counter::DropAddressConflict
     }
 
     /// RFC 4861, 7.2.3 and 7.2.4. The answer goes to the MAC that the solicitation names, else to its sender's.

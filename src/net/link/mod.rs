@@ -35,6 +35,8 @@ use waiting::{Due, Pushed, Waiting};
 const TICK: Duration = Duration::from_millis(100);
 /// How often the generation moves without a change, so that neighbours whose headers are cached count as used.
 const EPOCH: Duration = Duration::from_secs(REACHABLE_TIME.as_secs() / 2);
+/// Between two announcements that defend an address (DEFEND_INTERVAL of RFC 5227, 1.1).
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 const BROADCAST: Mac = [0xff; 6];
 
 /// Who we are and whom we can reach.
@@ -73,6 +75,8 @@ pub struct Link<F> {
     next_epoch: Instant,
     echo_limit: AnswerLimit,
     learn_limit: AnswerLimit,
+    /// No address is defended before this.
+    next_defense: Instant,
 }
 
 impl LinkHeader {
@@ -116,6 +120,7 @@ impl<F: Frame> Link<F> {
             next_epoch: now + EPOCH,
             echo_limit: AnswerLimit::default(),
             learn_limit: AnswerLimit::default(),
+            next_defense: now,
         }
     }
 
@@ -317,20 +322,28 @@ impl<F: Frame> Link<F> {
 
     /// Tells everybody our addresses (RFC 5227, 2.3 and RFC 4861, 7.2.6), and asks for the gateways ahead of need.
     fn announce<P: Port<Frame = F>>(&self, io: &mut Io<'_, P>) {
-        for address in self.host.v4() {
-            let arp = self.arp_request(*address, *address);
-            io.emit(&self.header(BROADCAST, ETHERTYPE_ARP), &arp.emit(), Counter::ArpRequestsTx);
-        }
-        for address in self.host.v6() {
-            let kind = Kind::Advertisement { solicited: false, overrides: true };
-            let destination = ip::ALL_NODES;
-            let message = Message { kind, source: *address, destination, target: *address, mac: None };
-            let header = self.header(multicast_mac(&destination), ETHERTYPE_IPV6);
-            io.emit(&header, &message.emit(self.mac), Counter::NdAdvertsTx);
-        }
+        self.host.v4().iter().for_each(|address| self.announce_address(IpAddr::from(*address), io));
+        self.host.v6().iter().for_each(|address| self.announce_address(IpAddr::from(*address), io));
         for gateway in self.routes.gateways() {
             if self.snapshot.lookup(*gateway).is_none() && self.neighbors.ask(*gateway, io.now) == Ask::Send {
                 self.request(*gateway, None, io);
+            }
+        }
+    }
+
+    /// Tells everybody one of our addresses.
+    fn announce_address<P: Port<Frame = F>>(&self, address: IpAddr, io: &mut Io<'_, P>) {
+        match address {
+            IpAddr::V4(address) => {
+                let arp = self.arp_request(address.octets(), address.octets());
+                io.emit(&self.header(BROADCAST, ETHERTYPE_ARP), &arp.emit(), Counter::ArpRequestsTx);
+            }
+            IpAddr::V6(address) => {
+                let kind = Kind::Advertisement { solicited: false, overrides: true };
+                let (source, destination) = (address.octets(), ip::ALL_NODES);
+                let message = Message { kind, source, destination, target: source, mac: None };
+                let header = self.header(multicast_mac(&destination), ETHERTYPE_IPV6);
+                io.emit(&header, &message.emit(self.mac), Counter::NdAdvertsTx);
             }
         }
     }

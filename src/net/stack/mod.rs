@@ -5,10 +5,12 @@
 //! looked up and prefetched before it is processed; work per turn does not depend on how many connections are idle.
 
 mod conn;
+mod drain;
 mod receive;
 mod transmit;
 
 pub use conn::{Conn, ConnId, Event};
+pub use drain::Need;
 
 use crate::config::{Config, Listener};
 use crate::failure::Failure;
@@ -228,11 +230,6 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Connections whose FIN is sent, TIME-WAIT excluded.
     pub fn closing(&self) -> usize {
         self.closing
-    }
-
-    /// Frames that are still to be sent: backlog, waiting for neighbours.
-    pub fn frames_to_send(&self) -> usize {
-        self.tx.len() + self.link.frames_waiting()
     }
 
     /// Frames the stack holds between turns: backlog, spare, waiting for neighbours.

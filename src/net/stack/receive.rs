@@ -190,7 +190,8 @@ impl<P: Port, S: Default> Stack<P, S> {
             }
             return;
         }
-        if segment.flags & RST != 0 {
+        // RFC 9293, 3.10.7.2: a listener answers SYN and ACK only.
+        if segment.flags & RST != 0 || (segment.flags & ACK == 0 && self.listens(segment)) {
             return self.counters.inc(Counter::DropNoConnection);
         }
         self.refuse(port, segment, packet, now);

@@ -27,7 +27,7 @@ fn which_arp_packets_are_believed_and_answered() {
         ("probe", arp_bytes(1, PEER_MAC, [0; 4], OUR_V4), false, Outcome::Answered, None),
         ("request from off-link", arp_bytes(1, PEER_MAC, FAR, OUR_V4), false, Outcome::Answered, None),
         ("request for another", arp_bytes(1, PEER_MAC, PEER_V4, OTHER), false, Outcome::Dropped, None),
-        ("request in our name", arp_bytes(1, PEER_MAC, OUR_V4, OUR_V4), false, Outcome::Dropped, None),
+        ("our own announcement", arp_bytes(1, OUR_MAC, OUR_V4, OUR_V4), false, Outcome::Dropped, None),
         ("reply nobody asked for", arp_bytes(2, PEER_MAC, PEER_V4, OUR_V4), false, Outcome::Dropped, None),
         ("reply of a known one", arp_bytes(2, NEW_MAC, PEER_V4, OUR_V4), true, Outcome::Believed, Some(NEW_MAC)),
         ("reply to another", arp_bytes(2, NEW_MAC, PEER_V4, OTHER), true, Outcome::Dropped, Some(PEER_MAC)),
@@ -114,6 +114,34 @@ fn solicitations_are_answered() {
 }
 
 #[test]
+fn an_address_that_another_claims_is_defended_at_most_every_ten_seconds() {
+    const OTHER: [u8; 4] = [10, 0, 0, 9];
+    let kind = Kind::Advertisement { solicited: false, overrides: true };
+    let advert = discovery(kind, PEER_V6, ip::ALL_NODES, OUR_V6);
+    let message = Message { kind, source: OUR_V6, destination: ip::ALL_NODES, target: OUR_V6, mac: None };
+    let v6 = [&[0x33, 0x33, 0, 0, 0, 1][..], &OUR_MAC, &[0x86, 0xdd], &message.emit(OUR_MAC)].concat();
+    let request = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &OUR_MAC, &OUR_V4, &[0; 6], &OUR_V4].concat();
+    let v4 = [&BROADCAST[..], &OUR_MAC, &[8, 6], &request].concat();
+    let cases = [
+        ("announcement", arp_bytes(1, PEER_MAC, OUR_V4, OUR_V4), &v4),
+        ("announcement by reply", arp_bytes(2, PEER_MAC, OUR_V4, OUR_V4), &v4),
+        ("request for another", arp_bytes(1, PEER_MAC, OUR_V4, OTHER), &v4),
+        ("advertisement", advert, &v6),
+    ];
+    for (name, claim, defense) in cases {
+        let pool = FramePool::new(8);
+        let mut a = us(&pool);
+        let defended = [0, 9_999, 10_000].map(|ms| {
+            a.receive_bytes(&claim, at(ms));
+            a.sent()
+        });
+        assert_eq!(defended, [vec![defense.clone()], vec![], vec![defense.clone()]], "{name}");
+        assert_eq!((a.drops(), pool.live()), (vec![(Counter::DropAddressConflict, 3)], 0), "{name}");
+        assert!(a.link.snapshot.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn duplicate_address_detection_is_answered_to_all_nodes() {
     let pool = FramePool::new(8);
     let mut a = us(&pool);
@@ -144,7 +172,6 @@ fn which_discovery_messages_are_refused() {
     };
     let cases: Vec<(&str, Counter, Vec<u8>)> = vec![
         ("an advertisement nobody asked for", Counter::DropNeighbor, advert(true, OUR_V6, PEER_V6)),
-        ("an advertisement of our address", Counter::DropNeighbor, advert(false, ip::ALL_NODES, OUR_V6)),
         ("a solicitation for another", Counter::DropNeighbor, discovery(Kind::Solicitation, PEER_V6, OUR_V6, v6(9))),
         ("detection of another address", Counter::DropNeighbor, detection(twin)),
         ("router solicitation", Counter::DropNeighbor, icmpv6(133)),
