@@ -51,7 +51,7 @@ class Systemd(unittest.TestCase):
         self.assertLessEqual(float(exposure[1]), EXPOSURE_MAX, done.stdout)
 
     def test_stopping_waits_for_the_drain(self):
-        drain = re.search(r"DRAIN_MAX: Duration = Duration::from_secs\((\d+)\)", (ROOT / "src/runtime/shutdown.rs").read_text())
+        drain = re.search(r"drain_timeout: Duration::from_secs\((\d+)\)", (ROOT / "src/config.rs").read_text())
         timeout = re.search(r"^TimeoutStopSec=(\d+)$", self.unit, re.MULTILINE)
         self.assertGreaterEqual(int(timeout[1]), 2 * int(drain[1]))
 
