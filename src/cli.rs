@@ -48,9 +48,18 @@ struct Arguments {
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     #[command(override_usage = "penstock [EAL ARGUMENTS --] run -c FILE")]
-    Run(ConfigArgument),
+    Run(RunArguments),
     /// Check a configuration file and print what it amounts to
     Check(ConfigArgument),
+}
+
+#[derive(clap::Args, Debug)]
+struct RunArguments {
+    #[command(flatten)]
+    file: ConfigArgument,
+    /// Become this user, without capabilities, once the device runs and before the first frame is read
+    #[arg(short, long, value_name = "NAME")]
+    user: Option<String>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -69,9 +78,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Err(error) => return usage(&error),
     };
     match arguments.command {
-        Command::Run(argument) => {
-            let config = load::load_file(&argument.config)?;
-            runtime::run(RunOptions { eal_args, config })
+        Command::Run(arguments) => {
+            let config = load::load_file(&arguments.file.config)?;
+            runtime::run(RunOptions { eal_args, config, user: arguments.user })
         }
         Command::Check(argument) => {
             let config = load::load_file(&argument.config)?;
