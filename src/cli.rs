@@ -51,7 +51,7 @@ struct Arguments {
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     #[command(override_usage = "penstock [EAL ARGUMENTS --] run -c FILE")]
-    Run(ConfigArgument),
+    Run(RunArguments),
     /// Check a configuration file and print what it amounts to
     Check(ConfigArgument),
     /// Show the state of a running gateway
@@ -99,6 +99,15 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(clap::Args, Debug)]
+struct RunArguments {
+    #[command(flatten)]
+    file: ConfigArgument,
+    /// Become this user, without capabilities, once the device runs and before the first frame is read
+    #[arg(short, long, value_name = "NAME")]
+    user: Option<String>,
+}
+
+#[derive(clap::Args, Debug)]
 struct ConfigArgument {
     /// Configuration file (TOML)
     #[arg(short, long, value_name = "FILE")]
@@ -124,13 +133,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Err(error) => return usage(&error),
     };
     match arguments.command {
-        Command::Run(argument) => {
-            let config = load::load_file(&argument.config)?;
+        Command::Run(arguments) => {
+            let config = load::load_file(&arguments.file.config)?;
             // EAL arguments can change what is needed, and only EAL understands them.
             if eal_args.is_none() {
                 doctor::fatal(&config)?;
             }
-            runtime::run(RunOptions { eal_args, config })
+            runtime::run(RunOptions { eal_args, config, user: arguments.user })
         }
         Command::Check(argument) => {
             let config = load::load_file(&argument.config)?;

@@ -44,7 +44,7 @@ fn config(device: String) -> Config {
 #[test]
 fn gateway() {
     let Ok(device) = std::env::var(CHILD) else { return };
-    if let Err(failure) = run(RunOptions { eal_args: None, config: config(device) }) {
+    if let Err(failure) = run(RunOptions { eal_args: None, config: config(device), user: None }) {
         eprintln!("{failure}");
         std::process::exit(i32::from(failure.exit as u8));
     }

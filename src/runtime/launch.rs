@@ -1,6 +1,7 @@
 //! Starting and stopping everything, in order: EAL, device, pools, workers; then the reverse.
 
 use super::claim::claim;
+use super::identity::Identity;
 use super::plan::{Machine, Plan};
 use super::report::{bytes_text, counter_lines, loss_line, mac_text, network_lines, offloads_text, say};
 use super::shutdown::Command;
@@ -40,6 +41,7 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let planned = options.eal_args.is_none();
     let args = eal_args(options.eal_args, &config, &machine)?;
     let device = config.port.device.as_deref().filter(|_| planned);
+    let identity = Identity::find(options.user.as_deref())?;
     let _claim = device.map(claim).transpose()?;
     let doors = Doors::open(&config)?;
     let early = EarlySignals::keep()?;
@@ -57,7 +59,9 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let settle = move || {
         keep_off(&cpus, &worker_cpus);
     };
-    let outcome = serve(&eal, &config, &bed, queues, (sender, &events), |subject| doors.serve(subject, settle));
+    let outcome = identity
+        .assume()
+        .and_then(|()| serve(&eal, &config, &bed, queues, (sender, &events), |subject| doors.serve(subject, settle)));
     drop(signals);
     tear_down(bed);
     outcome

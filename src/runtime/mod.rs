@@ -5,6 +5,8 @@
 
 #[cfg(feature = "dpdk")]
 mod claim;
+#[cfg(feature = "dpdk")]
+mod identity;
 pub mod idle;
 #[cfg(feature = "dpdk")]
 mod launch;
@@ -30,6 +32,8 @@ pub struct RunOptions {
     pub eal_args: Option<Vec<String>>,
     /// The checked configuration.
     pub config: Config,
+    /// The user to become once the device runs; None: stay.
+    pub user: Option<String>,
 }
 
 /// Runs the gateway until it is told to stop.

@@ -5,7 +5,6 @@
 //! Refuses to know the deadline: the runtime does.
 
 use super::{App, Worker};
-use crate::limits::DRAIN_IDLE;
 use crate::net::stack::Need;
 use crate::port::Port;
 use crate::time::{Instant, Now};
@@ -45,7 +44,7 @@ impl<P: Port, A: App> Worker<P, A> {
     pub fn drained(&mut self, now: Now) -> Option<Remaining> {
         let Drain { began, next, round } = &mut self.drain;
         // A handshake that takes longer is not waited for.
-        let handshakes = now.mono < *began + DRAIN_IDLE;
+        let handshakes = now.mono < *began + self.shared.drain_idle;
         *next = self.stack.scan(*next, SCAN_MAX, now.mono, |need, session| {
             if need != Need::Handshake || handshakes {
                 round.connections += 1;

@@ -139,8 +139,8 @@ class Network:
         if self.kind == "tap":
             self._move_tap()
         self.ip("link", "set", self.client, "up")
-        self.ip("addr", "add", f"{CLIENT_V4}/24", "dev", self.client)
-        self.ip("addr", "add", f"{CLIENT_V6}/64", "dev", self.client, "nodad")
+        self.ip("addr", "replace", f"{CLIENT_V4}/24", "dev", self.client)
+        self.ip("addr", "replace", f"{CLIENT_V6}/64", "dev", self.client, "nodad")
 
     def ip(self, *arguments):
         """`ip` in the client's namespace."""

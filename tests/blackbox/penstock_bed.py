@@ -140,6 +140,12 @@ class Bed:
         self.stack.callback(process.kill)
         return process
 
+    def start_again(self):
+        """Starts the gateway again, on the same link and with the same configuration."""
+        self.gateway = self.launch()
+        self.wait_ready(self.gateway)
+        self.network.attach()
+
     def command(self):
         """The command line, its configuration written."""
         if self.options.kind == "nginx":

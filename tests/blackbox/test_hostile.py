@@ -2,6 +2,7 @@
 without a restart."""
 
 import contextlib
+import os
 import re
 
 import frames
@@ -12,13 +13,13 @@ from netns import CLIENT_MAC, CLIENT_V4, SERVER_V4, until
 from raw_link import ACK, RST, SYN, RawLink
 
 LARGE = 20 * MEGABYTE
-ABANDONED = 20_000
+ABANDONED = int(os.environ.get("PENSTOCK_ABANDONED", 20_000))
 ROUND = 1000
 PROBES = 20
 STRANGER_MAC = "02:00:0a:07:00:99"
 SITE = Site(
     routes=gateway_config.base_routes() + gateway_config.file_routes(LARGE),
-    http={"head_timeout": "2s", "body_timeout": "2s", "idle_timeout": "2s", "write_timeout": "2s"},
+    http={"head_timeout": "1s", "body_timeout": "1s", "idle_timeout": "1s", "write_timeout": "1s"},
     tcp={"handshake_timeout": "1s", "fin_timeout": "1s", "half_open": 1024},
     workers={"connections": 2048},
 )

@@ -110,6 +110,58 @@ def test_nothing_is_left_after_a_kill(options):
         bed.stop()
 
 
+def kill_and_start_again(options, at):
+    """Kills the gateway at a moment that `at` brings about; the next one starts on the same link and serves."""
+    options.need_gateway()
+    before = traces()
+    for kind in ("tap", "af_packet"):
+        with bed_of(options.with_(kind=kind)) as bed:
+            at(bed)
+            bed.gateway.kill()
+            bed.start_again()
+            bed.assert_serves()
+            bed.stop()
+    after = traces()
+    assert after["interfaces"] == before["interfaces"] and after["namespaces"] == before["namespaces"], (before, after)
+
+
+def busy(bed):
+    bed.start("wrk", "-t", "1", "-c", "50", "-d", "10s", bed.url("/hello"))
+    before = bed.network.client_packets()
+    until(lambda: bed.network.client_packets() > before + BUSY_FRAMES, "load from wrk")
+
+
+def draining(bed):
+    connection = bed.connect()
+    bed.stack.callback(connection.close)
+    connection.send(b"GET /hello HTTP/1.1\r\n")
+    bed.gateway.signal()
+    until(lambda: bed.gateway.says(re.compile("TERM: draining")), "the announcement")
+
+
+def starting(bed):
+    bed.stop()
+    bed.gateway = bed.launch()
+    until(lambda: bed.gateway.says(re.compile("^EAL: ")), "the beginning of a start")
+
+
+def test_killed_under_load(options):
+    kill_and_start_again(options, busy)
+
+
+def test_killed_while_draining(options):
+    kill_and_start_again(options, draining)
+
+
+def test_killed_while_starting(options):
+    kill_and_start_again(options, starting)
+
+
+def test_aborted(options):
+    """SIGABRT ends it as a failed assertion of the driver's would."""
+    kill_and_start_again(options, lambda bed: bed.gateway.signal(signal.SIGABRT))
+
+
 def test_unknown_driver(options):
     with link_only(options) as bed:
         bed.device = lambda: "net_nonesuch0"
