@@ -1,12 +1,13 @@
 //! Who the process is once the device runs.
 //!
-//! Owns the change from root to an unprivileged user, of every thread and for good. Refuses to keep a capability: devices,
-//! hugepages and sockets are open by then, and frames are first read after it.
+//! Owns the change from root to an unprivileged user, of every thread and for good, and what a worker gives up in any
+//! case. Refuses to keep a capability for those who read frames: devices, hugepages and sockets are open by then.
 
 use super::report::say;
 use crate::failure::{Exit, Failure};
 use nix::errno::Errno;
 use nix::unistd::{Uid, User, geteuid, setgroups, setresgid, setresuid};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 /// The user to become.
 pub(super) struct Identity(Option<User>);
@@ -46,5 +47,14 @@ impl Identity {
         })?;
         say(&format!("user: {name} ({uid}), without capabilities"));
         Ok(())
+    }
+}
+
+/// Gives up every capability of the calling thread, which keeps its user. For workers, whoever runs the process.
+pub(super) fn drop_capabilities() {
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    if let Err(error) = set_capabilities(None, sets) {
+        say(&format!("note: a worker keeps its capabilities: {error}"));
     }
 }

@@ -1,5 +1,6 @@
 //! The worker's loop on its lcore: read the clock, take a turn, look at the command.
 
+use super::identity::drop_capabilities;
 use super::idle::{Ladder, Rest};
 use super::parts;
 use super::shutdown::Command;
@@ -94,6 +95,7 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         secret: parts::build_secret()?,
         now: shared.clock.instant(),
     })?;
+    drop_capabilities();
     let _ = events.send(Event::Ready(backing));
     let mut draining = None;
     let mut meter = TurnMeter::start(shared.clock.instant().nanos());

@@ -62,6 +62,18 @@ def test_plain_pages(options):
     check(options.with_(huge=False))
 
 
+def test_workers_have_no_capability_even_as_root(options):
+    options.need_gateway()
+    with Bed(options, Site(routes=gateway_config.base_routes())) as bed:
+        found = {status["Name"]: status for status in threads(bed)}
+        workers = [status for name, status in found.items() if "worker" in name]
+        assert workers, sorted(found)
+        for status in workers:
+            assert all(int(status[name], 16) == 0 for name in CAPABILITIES), status
+        bed.assert_serves()
+        bed.stop()
+
+
 def test_user_that_does_not_exist(options):
     with link_only(options) as bed:
         command = bed.command()
