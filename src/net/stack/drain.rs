@@ -59,7 +59,7 @@ impl<P: Port, S: Default> Stack<P, S> {
 
     /// Whether everything that was to be sent is with the port, frames that wait for a neighbour excepted.
     pub fn is_flushed(&self) -> bool {
-        self.changed.now_len == 0 && self.tx.len() == 0
+        self.changed.now_len == 0 && self.tx.is_empty()
     }
 }
 
