@@ -23,7 +23,7 @@ from penstock_bed import Bed, Process
 ROUTES = gateway_config.base_routes()
 TAP, AF_PACKET, AF_XDP = "net_tap0,iface={new}", "net_af_packet0,iface={ours}", "net_af_xdp0,iface={ours}"
 # What other programs on this machine may cause at any time.
-FOREIGN = {"cpu-contended", "cpu-throttled", "cpu-quota", "memory-short"}
+FOREIGN = {"cpu-contended", "cpu-throttled", "cpu-quota", "memory-short", "hugepages-few"}
 NO_STEAL = "cpu  1000 0 1000 9000 0 0 0 0 0 0"
 
 

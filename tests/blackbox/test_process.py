@@ -6,6 +6,8 @@ import signal
 
 import gateway_config
 from gateway_config import Site
+from dataclasses import replace
+
 from netns import no_hugepages, until
 from penstock_bed import Bed, traces
 
@@ -30,10 +32,10 @@ class Unstarted(Bed):
 
 
 @contextlib.contextmanager
-def link_only(options, kind="af_packet"):
+def link_only(options, kind="af_packet", site=PLAIN_SITE):
     """The link and the folder, without a gateway."""
     options.need_gateway()
-    with Unstarted(options.with_(kind=kind), PLAIN_SITE) as bed:
+    with Unstarted(options.with_(kind=kind), site) as bed:
         yield bed
 
 
@@ -200,7 +202,8 @@ def test_bad_command_line(options):
 
 def test_hugepages_required_and_missing(options):
     options.need_gateway()
-    with no_hugepages(), link_only(options.with_(huge=True)) as bed:
+    site = replace(PLAIN_SITE, workers={"hugepages": "require"})
+    with no_hugepages(), link_only(options.with_(huge=True), site=site) as bed:
         assert_ends(bed, 4)
 
 
