@@ -3,11 +3,10 @@
 import contextlib
 import re
 import signal
+from dataclasses import replace
 
 import gateway_config
 from gateway_config import Site
-from dataclasses import replace
-
 from netns import no_hugepages, until
 from penstock_bed import Bed, traces
 
