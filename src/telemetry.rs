@@ -4,6 +4,8 @@
 //! log: a control thread does that from [`Counters::read`]. Incrementing is a relaxed load and store of the worker's own
 //! cache lines, never a locked instruction; only the owning worker may write.
 
+pub mod tap;
+
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! counters {
@@ -114,11 +116,13 @@ counters! {
 #[repr(align(128))]
 pub struct Counters {
     words: [AtomicU64; Counter::ALL.len()],
+    /// Turns a live capture of this worker on and off.
+    pub tap: tap::Switch,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Counters { words: [const { AtomicU64::new(0) }; Counter::ALL.len()] }
+        Counters { words: [const { AtomicU64::new(0) }; Counter::ALL.len()], tap: tap::Switch::default() }
     }
 }
 
