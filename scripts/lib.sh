@@ -178,4 +178,7 @@ make_veth() {
     ip netns exec "$3" ethtool -K "$2" tx off >/dev/null
 }
 
+# interface_of MAC: the interface with this address.
+interface_of() { ip -o link | awk -v mac="$1" '$0 ~ "link/ether " mac { sub(/[:@].*/, "", $2); print $2; n++ } END { exit !n }'; }
+
 delete_interface() { ip link delete "$1" 2>/dev/null || true; }

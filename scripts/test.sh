@@ -86,13 +86,21 @@ lints() {
         $FAST || check "lints, with DPDK" cargo_run clippy --locked --all-targets "${WITH_DPDK[@]}" -- -D warnings
     fi
     if have shellcheck; then
-        check "shellcheck" shellcheck -x "$ROOT"/scripts/*.sh "$ROOT/.ci/run"
+        check "shellcheck" shellcheck -x "$ROOT"/{scripts,tests/scripts,vagrant}/*.sh "$ROOT/.ci/run"
     else
         skip "shellcheck" "the package shellcheck is not installed"
     fi
 }
 
 unit_tests() { tests "cargo test" cargo_run test --locked --no-fail-fast "$@" ${FILTER:+"$FILTER"}; }
+
+host_scripts() {
+    if ! have python3; then
+        skip "host scripts" "the package python3 is not installed"
+        return
+    fi
+    tests "host scripts" python3 "$ROOT/tests/scripts/run.py" ${FILTER:+"$FILTER"}
+}
 
 black_box() {
     if ((EUID != 0)); then
@@ -119,6 +127,7 @@ if ! $FAST; then
 fi
 require_rust
 if [[ -z $FILTER ]]; then lints; fi
+host_scripts
 if $FAST; then
     unit_tests
 else

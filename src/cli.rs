@@ -3,13 +3,14 @@
 //! Owns the arguments and the help. Refuses to do the work: `control` loads, `runtime` runs.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::control::{load, summary};
+use crate::control::{doctor, json_schema, load, socket, status, summary, top};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
 
@@ -22,7 +23,9 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PENS
 const EXAMPLES: &str = "\
 Try first:
   penstock check -c dpdk-config/minimal.toml   says what a file amounts to, starts nothing
+  penstock doctor -c dpdk-config/tap.toml      says what on this machine is in the way
   penstock run -c dpdk-config/tap.toml         on a tap device; the file says how to reach it
+  penstock status                              what the running gateway does; penstock top: second by second
 
 DPDK's EAL arguments go before `--`, unchanged; without `--` they are planned:
   penstock -l 0,1 --in-memory --vdev net_tap0,iface=penstock0 -- run -c FILE
@@ -51,6 +54,48 @@ enum Command {
     Run(ConfigArgument),
     /// Check a configuration file and print what it amounts to
     Check(ConfigArgument),
+    /// Show the state of a running gateway
+    Status(StatusArguments),
+    /// Watch a running gateway: rates, latency, workers, drops
+    Top(TopArguments),
+    /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
+    Doctor(DoctorArguments),
+    /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
+    Schema,
+}
+
+#[derive(clap::Args, Debug)]
+struct SocketArgument {
+    /// Its admin socket, or its process id; needed where several run
+    #[arg(short, long, value_name = "PATH|PID")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+struct StatusArguments {
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct TopArguments {
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Time between two looks: 100ms to 1h
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    interval: Duration,
+    /// Looks, then end; without it, until the gateway ends
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    count: Option<u64>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = load::units::parse_duration(text)?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if range.contains(&interval) { Ok(interval) } else { Err("it is from 100ms to 1h".into()) }
 }
 
 #[derive(clap::Args, Debug)]
@@ -58,6 +103,16 @@ struct ConfigArgument {
     /// Configuration file (TOML)
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(clap::Args, Debug)]
+struct DoctorArguments {
+    /// Configuration file (TOML); without it only the machine is examined
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One JSON object instead of text; docs/troubleshooting.md describes it
+    #[arg(long)]
+    json: bool,
 }
 
 /// Does what the command line asks; `arguments` begin with the program's name.
@@ -71,13 +126,46 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
     match arguments.command {
         Command::Run(argument) => {
             let config = load::load_file(&argument.config)?;
+            // EAL arguments can change what is needed, and only EAL understands them.
+            if eal_args.is_none() {
+                doctor::fatal(&config)?;
+            }
             runtime::run(RunOptions { eal_args, config })
         }
         Command::Check(argument) => {
             let config = load::load_file(&argument.config)?;
             print(&summary::summary(&argument.config, &config))
         }
+        Command::Status(arguments) => show_status(&arguments),
+        Command::Top(arguments) => {
+            let socket = socket::choose(arguments.socket.socket.as_deref())?;
+            top::run(&socket, arguments.interval, arguments.count)
+        }
+        Command::Schema => print(&json_schema::text()),
+        Command::Doctor(arguments) => examine(&arguments),
     }
+}
+
+/// Prints what the doctor finds.
+fn examine(arguments: &DoctorArguments) -> Result<(), Failure> {
+    let report = doctor::report(arguments.config.as_deref());
+    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    print(&if arguments.json { report.json() } else { report.text(color) })?;
+    match report.count(doctor::Severity::Fatal) {
+        0 => Ok(()),
+        _ => Err(Failure::new(Exit::Environment, "the gateway cannot start here, see the fatal findings")
+            .fix("what the findings name; then run the doctor again")),
+    }
+}
+
+fn show_status(arguments: &StatusArguments) -> Result<(), Failure> {
+    let socket = socket::choose(arguments.socket.socket.as_deref())?;
+    let status = status::Status::ask(&socket)?;
+    if !arguments.json {
+        return print(&status::table(&status));
+    }
+    let json = serde_json::to_string_pretty(&status);
+    print(&format!("{}\n", json.map_err(|error| Failure::new(Exit::Runtime, error.to_string()))?))
 }
 
 /// EAL arguments, when there are some, and our own.

@@ -3,7 +3,7 @@
 //! Owns the types every layer may read. Refuses to parse: `control::load` turns a TOML file into a [`Config`] that is
 //! complete and within its ranges, so nothing here is checked again later.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::path::PathBuf;
 
@@ -20,6 +20,10 @@ pub struct Config {
     pub http: HttpLimits,
     /// TCP limits and buffers.
     pub tcp: TcpConfig,
+    /// Metrics and health.
+    pub metrics: MetricsConfig,
+    /// The admin socket.
+    pub admin: AdminConfig,
     /// Routes in file order.
     pub routes: Vec<Route>,
 }
@@ -68,7 +72,7 @@ pub struct Idle {
     pub sleep: bool,
     /// Polling at full speed after the last work.
     pub spin: Duration,
-    /// From the last work to the first sleep, 0..=1 h.
+    /// From the last work to the first sleep, 1 ms..=1 h.
     pub sleep_after: Duration,
     /// The longest sleep, 1..=100 ms: what the first frame may wait.
     pub sleep_max: Duration,
@@ -148,6 +152,32 @@ pub struct TcpConfig {
     pub time_wait_entries: u32,
 }
 
+/// Metrics and health, over HTTP on a kernel socket.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct MetricsConfig {
+    /// Where to listen; None: nowhere.
+    pub address: Option<SocketAddr>,
+}
+
+/// The admin socket, which `penstock status` and `penstock top` ask.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AdminConfig {
+    /// Where it is.
+    pub socket: AdminSocket,
+}
+
+/// Where the admin socket is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum AdminSocket {
+    /// `PID.sock` in the runtime folder.
+    #[default]
+    Auto,
+    /// There is none.
+    Off,
+    /// A path.
+    Path(PathBuf),
+}
+
 /// A route: what to match, and the answer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Route {
@@ -208,6 +238,12 @@ impl Body {
 impl Default for WorkersConfig {
     fn default() -> Self {
         WorkersConfig { count: None, connections: 16_384, hugepages: Hugepages::Auto, idle: Idle::default() }
+    }
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        MetricsConfig { address: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9902)) }
     }
 }
 

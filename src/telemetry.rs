@@ -1,10 +1,16 @@
 //! Counters: plain words that one worker writes and anyone may read.
 //!
-//! Owns the list of everything that is counted, with its Prometheus name, label and help. Refuses to render, aggregate or
-//! log: a control thread does that from [`Counters::read`]. Incrementing is a relaxed load and store of the worker's own
-//! cache lines, never a locked instruction; only the owning worker may write.
+//! Owns the list of everything that is counted, with its Prometheus name, label and help; docs/metrics.md describes all.
+//! Refuses to render, aggregate or log: a control thread does that from [`Counters::read`]. Incrementing is a relaxed
+//! load and store of the worker's own cache lines, never a locked instruction; only the owning worker may write.
 
+pub mod histogram;
+pub mod requests;
 pub mod tap;
+pub mod turns;
+
+use histogram::{Histogram, Reading};
+use requests::Requests;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -33,8 +39,8 @@ counters! {
     RxBytes: "penstock_rx_bytes_total" "" = "", "Bytes of received frames";
     TxFrames: "penstock_tx_frames_total" "" = "", "Frames handed to the port";
     TxBytes: "penstock_tx_bytes_total" "" = "", "Bytes of frames handed to the port";
-    Turns: "penstock_turns_total" "kind" = "all", "Turns of the worker loop";
-    TurnsBusy: "penstock_turns_total" "kind" = "busy", "Turns that received, sent or expired something";
+    Turns: "penstock_worker_turns_total" "" = "", "Turns of the worker loop";
+    TurnsBusy: "penstock_worker_busy_turns_total" "" = "", "Turns that received, sent or expired something";
     // Frames dropped on receive
     DropRunt: "penstock_dropped_frames_total" "reason" = "runt", "Shorter than its headers";
     DropEtherType: "penstock_dropped_frames_total" "reason" = "ethertype", "Neither IPv4, IPv6 nor ARP";
@@ -65,6 +71,7 @@ counters! {
     DropTimeWait: "penstock_dropped_frames_total" "reason" = "time_wait", "Segment answered or ignored by a TIME-WAIT entry";
     DropUnexpectedSyn: "penstock_dropped_frames_total" "reason" = "unexpected_syn", "SYN on an established connection";
     DropUnroutable: "penstock_dropped_frames_total" "reason" = "no_route", "No on-link prefix or gateway for the destination";
+    DropDriver: "penstock_dropped_frames_total" "reason" = "driver", "Frame the driver refused to send";
     // Link and ICMP
     ArpRequestsRx: "penstock_arp_total" "kind" = "request_rx", "ARP requests for our address";
     ArpRepliesRx: "penstock_arp_total" "kind" = "reply_rx", "ARP replies accepted";
@@ -90,12 +97,8 @@ counters! {
     ChallengeAck: "penstock_challenge_acks_total" "" = "", "ACKs sent to segments that TIME-WAIT or an established connection does not expect";
     TxStall: "penstock_tx_stalls_total" "" = "", "Connections put off because the transmit backlog was full";
     // HTTP
-    HttpRequests: "penstock_http_requests_total" "" = "", "Request heads parsed";
-    Http1xx: "penstock_http_responses_total" "class" = "1xx", "Interim responses begun";
-    Http2xx: "penstock_http_responses_total" "class" = "2xx", "Responses begun";
-    Http3xx: "penstock_http_responses_total" "class" = "3xx", "Responses begun";
-    Http4xx: "penstock_http_responses_total" "class" = "4xx", "Responses begun";
-    Http5xx: "penstock_http_responses_total" "class" = "5xx", "Responses begun";
+    HttpRequests: "penstock_http_request_heads_total" "" = "", "Request heads read and routed";
+    Http1xx: "penstock_http_interim_responses_total" "" = "", "Interim responses sent: 100 Continue";
     HttpMalformed: "penstock_http_rejected_total" "reason" = "malformed", "Answered 400 and closed: ambiguous or invalid framing or syntax";
     HttpVersion: "penstock_http_rejected_total" "reason" = "version", "Answered 505 and closed: unsupported HTTP version";
     HttpHeadTimeout: "penstock_http_rejected_total" "reason" = "head_timeout", "Answered 408: the head did not arrive in time";
@@ -111,27 +114,96 @@ counters! {
     HttpWriteTimeout: "penstock_http_closed_total" "reason" = "write_timeout", "Connections aborted because the client stopped reading";
 }
 
+macro_rules! gauges {
+    ($($variant:ident: $state:literal, $help:literal;)*) => {
+        /// Connections of a worker in one state: a number that goes up and down.
+        #[derive(Copy, Clone, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        pub enum Gauge { $(#[doc = $help] $variant,)* }
+
+        impl Gauge {
+            /// Every gauge, in declaration order.
+            pub const ALL: &'static [Gauge] = &[$(Gauge::$variant,)*];
+
+            /// The state's name.
+            pub const fn state(self) -> &'static str {
+                match self { $(Gauge::$variant => $state,)* }
+            }
+        }
+    };
+}
+
+gauges! {
+    Handshake: "handshake", "From the SYN to the handshake's last ACK";
+    Open: "open", "Established, or half closed by the peer";
+    Closing: "closing", "Our FIN is sent, the end not reached";
+    TimeWait: "time_wait", "In TIME-WAIT, without a slot";
+}
+
 /// One worker's counters. Writing is the owner's alone; reading is anyone's.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Counters {
     words: [AtomicU64; Counter::ALL.len()],
+    gauges: [AtomicU64; Gauge::ALL.len()],
+    times: Times,
+    /// From the turn that saw a request's first byte to the turn that queued its answer's last byte.
+    pub latency: Histogram,
+    /// Answered requests.
+    pub requests: Requests,
     /// Turns a live capture of this worker on and off.
     pub tap: tap::Switch,
 }
 
+#[derive(Debug, Default)]
+struct Times {
+    busy_ns: AtomicU64,
+    idle_ns: AtomicU64,
+    asleep_ns: AtomicU64,
+    /// When the last turn began.
+    beat_ns: AtomicU64,
+    /// Their sum is that of busy and idle time.
+    gaps: Histogram,
+}
+
+/// What a worker's time went to, at one time.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct TurnTimes {
+    /// In turns that did something, in nanoseconds.
+    pub busy_ns: u64,
+    /// In turns that did nothing, in nanoseconds.
+    pub idle_ns: u64,
+    /// Between turns, asleep, in nanoseconds.
+    pub asleep_ns: u64,
+    /// When the last turn began, in nanoseconds of the workers' clock.
+    pub beat_ns: u64,
+    /// Times between the beginnings of successive turns.
+    pub gaps: Reading,
+}
+
 impl Default for Counters {
     fn default() -> Self {
-        Counters { words: [const { AtomicU64::new(0) }; Counter::ALL.len()], tap: tap::Switch::default() }
+        Counters {
+            words: [const { AtomicU64::new(0) }; Counter::ALL.len()],
+            gauges: [const { AtomicU64::new(0) }; Gauge::ALL.len()],
+            times: Times::default(),
+            latency: Histogram::default(),
+            requests: Requests::default(),
+            tap: tap::Switch::default(),
+        }
     }
 }
 
 impl Counters {
+    /// Counters with room for the requests of so many listeners and routes.
+    pub fn with_requests(listeners: usize, routes: usize) -> Counters {
+        Counters { requests: Requests::new(listeners, routes), ..Counters::default() }
+    }
+
     /// Adds `n`. Only the owning worker may call it: concurrent writers lose counts.
     #[inline]
     pub fn add(&self, counter: Counter, n: u64) {
-        let word = &self.words[counter as usize];
-        word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
+        add(&self.words[counter as usize], n);
     }
 
     /// Adds one.
@@ -145,10 +217,37 @@ impl Counters {
         self.words[counter as usize].load(Relaxed)
     }
 
+    /// Sets a gauge. Only the owning worker may call it.
+    #[inline]
+    pub fn set(&self, gauge: Gauge, value: u64) {
+        self.gauges[gauge as usize].store(value, Relaxed);
+    }
+
+    /// A gauge's value when it was last set.
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        self.gauges[gauge as usize].load(Relaxed)
+    }
+
+    /// What the worker's time went to.
+    pub fn times(&self) -> TurnTimes {
+        let Times { busy_ns, idle_ns, asleep_ns, beat_ns, gaps } = &self.times;
+        let mut gaps = gaps.read();
+        let (busy_ns, idle_ns) = (busy_ns.load(Relaxed), idle_ns.load(Relaxed));
+        gaps.sum_ns = busy_ns.wrapping_add(idle_ns);
+        let (asleep_ns, beat_ns) = (asleep_ns.load(Relaxed), beat_ns.load(Relaxed));
+        TurnTimes { busy_ns, idle_ns, asleep_ns, beat_ns, gaps }
+    }
+
     /// The sum over every counter of one metric, such as all dropped frames.
     pub fn read_metric(&self, name: &str) -> u64 {
         Counter::ALL.iter().filter(|c| c.describe().0 == name).map(|c| self.read(*c)).sum()
     }
+}
+
+/// Adds to a word with one writer.
+#[inline]
+fn add(word: &AtomicU64, n: u64) {
+    word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
 }
 
 #[cfg(test)]

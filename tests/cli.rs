@@ -44,7 +44,8 @@ fn help_teaches() {
         let output = penstock(arguments);
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}");
         let text = stdout(&output);
-        for fragment in ["run", "check", "Try first", "EAL arguments", " -- run -c FILE", "Exit codes", "3  the config"]
+        for fragment in
+            ["run", "check", "doctor", "Try first", "EAL arguments", " -- run -c FILE", "Exit codes", "3  the config"]
         {
             assert!(text.contains(fragment), "{fragment:?} is not in:\n{text}");
         }

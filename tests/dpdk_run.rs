@@ -29,6 +29,8 @@ fn config(device: String) -> Config {
         listeners: vec![Listener { address: None, port: 80 }],
         http: HttpLimits::default(),
         tcp: TcpConfig { half_open: 16, time_wait_entries: 64, ..TcpConfig::default() },
+        metrics: penstock::config::MetricsConfig { address: None },
+        admin: penstock::config::AdminConfig::default(),
         routes: vec![Route {
             host: None,
             path: PathMatch::Prefix("/".into()),

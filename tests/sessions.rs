@@ -53,6 +53,8 @@ fn config() -> Config {
             ..HttpLimits::default()
         },
         tcp: TcpConfig::default(),
+        metrics: penstock::config::MetricsConfig::default(),
+        admin: penstock::config::AdminConfig::default(),
         routes: vec![
             route("/", &[], 200, inline("hello\n")),
             route("/kilobyte", &[], 200, inline(&"k".repeat(1000))),

@@ -33,6 +33,8 @@ pub fn config(connections: u32) -> Config {
         listeners: vec![Listener { address: None, port: 80 }],
         http: HttpLimits::default(),
         tcp: TcpConfig::default(),
+        metrics: penstock::config::MetricsConfig::default(),
+        admin: penstock::config::AdminConfig::default(),
         routes: vec![Route {
             host: None,
             path: PathMatch::Prefix("/".into()),
@@ -61,7 +63,7 @@ pub fn caps(checksums: bool) -> Caps {
 
 /// A worker over a new port whose frames come from `pool`.
 pub fn worker(config: &Arc<Config>, caps: Caps, pool: &FramePool, arena: Arena) -> (GatewayWorker, Arc<Counters>) {
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(Counters::with_requests(1, 1));
     let parts = WorkerParts {
         port: SimPort::new(caps, pool.clone()),
         app: Gateway::new(config).expect("routes"),

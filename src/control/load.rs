@@ -19,6 +19,7 @@ use report::Report;
 
 mod body;
 mod network;
+mod operate;
 mod reader;
 mod report;
 mod route;
@@ -66,6 +67,8 @@ fn config(report: &Report, document: &DeTable, base_dir: &Path) -> Config {
         workers: section::workers(&root.section_or_empty("workers")),
         http: section::http(&root.section_or_empty("http")),
         tcp: section::tcp(&root.section_or_empty("tcp")),
+        metrics: operate::metrics(&root.section_or_empty("metrics")),
+        admin: operate::admin(&root.section_or_empty("admin")),
         routes: route::routes(&root, base_dir),
         port,
     }

@@ -1,4 +1,16 @@
-//! The control side: configuration loading, signals. Never on a worker core.
+//! The control side: configuration loading, the doctor, metrics and health, the admin socket. Never on a worker core.
 
+pub mod admin;
+pub mod doctor;
+#[cfg(test)]
+mod fake;
+pub mod fingerprint;
+pub mod health;
+pub mod json_schema;
 pub mod load;
+pub mod metrics;
+pub mod socket;
+pub mod status;
+pub mod subject;
 pub mod summary;
+pub mod top;

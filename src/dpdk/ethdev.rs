@@ -115,6 +115,11 @@ impl EthPort {
         u32::try_from(unsafe { sys::rte_eth_dev_socket_id(self.device.id) }).ok()
     }
 
+    /// The number of the kernel's interface that the device is or works through; None: it has none.
+    pub fn interface(&self) -> Option<u32> {
+        Some(self.info.if_index).filter(|index| *index > 0)
+    }
+
     /// Sets queues, MTU and every offload that both sides have.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub struct Gateway {
     routes: Routes,
     /// The routes' responses in the order of `Config::routes`, then the others.
     responses: Vec<Prepared>,
+    route_count: usize,
     errors: Errors,
     /// `Allow` values with their 405 responses, sorted.
     not_allowed: Vec<(Box<str>, ResponseId)>,
@@ -68,7 +69,7 @@ impl Gateway {
         }
         not_allowed.sort_by(|a: &(Box<str>, ResponseId), b| a.0.cmp(&b.0));
         not_allowed.dedup_by(|a, b| a.0 == b.0);
-        Ok(Gateway { routes, responses, errors, not_allowed })
+        Ok(Gateway { routes, responses, route_count: config.routes.len(), errors, not_allowed })
     }
 
     fn method_not_allowed(&self, allow: &str) -> ResponseId {
@@ -92,6 +93,10 @@ impl App for Gateway {
             Match::NotFound => self.errors.not_found,
             Match::BadPath => self.errors.bad_path,
         }
+    }
+
+    fn route(&self, id: ResponseId) -> Option<usize> {
+        Some(id.0 as usize).filter(|i| *i < self.route_count)
     }
 
     #[inline]

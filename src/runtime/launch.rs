@@ -6,18 +6,19 @@ use super::report::{bytes_text, counter_lines, loss_line, mac_text, network_line
 use super::shutdown::Command;
 use super::supervise::{EarlySignals, SignalSource, keep_off, supervise};
 use super::turn_loop::{self, Event, Outcome, Seat, Shared};
-use super::{RunOptions, parts};
+use super::{RunOptions, parts, probe};
 use crate::config::Config;
+use crate::control::admin::{Doors, Server};
+use crate::control::subject::Subject;
 use crate::dpdk::{self, Clock, Eal, EthPort, FRAME_OVERHEAD, Lcore, Pool, PortOptions, PortShape, QueuePort, Task};
 use crate::failure::{Exit, Failure};
 use crate::net::neighbor::Neighbors;
 use crate::port::Port;
-use crate::telemetry::Counters;
 use crate::worker::Worker;
 use crossbeam_utils::CachePadded;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let args = eal_args(options.eal_args, &config, &machine)?;
     let device = config.port.device.as_deref().filter(|_| planned);
     let _claim = device.map(claim).transpose()?;
+    let doors = Doors::open(&config)?;
     let early = EarlySignals::keep()?;
     let eal = Eal::start(&args)?;
     let set_up = set_up_port(&eal, &config);
@@ -50,7 +52,12 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let signals = SignalSource::start(early, sender.clone(), &machine.cpus, &worker_cpus)?;
     keep_off(&machine.cpus, &worker_cpus);
     say_port(&bed, &queues, &config);
-    let outcome = serve(&eal, &config, &bed, queues, sender, &events);
+    doors.lines().iter().for_each(|line| say(line));
+    let cpus = machine.cpus.clone();
+    let settle = move || {
+        keep_off(&cpus, &worker_cpus);
+    };
+    let outcome = serve(&eal, &config, &bed, queues, (sender, &events), |subject| doors.serve(subject, settle));
     drop(signals);
     tear_down(bed);
     outcome
@@ -162,16 +169,18 @@ fn serve(
     config: &Arc<Config>,
     bed: &Bed,
     queues: Vec<QueuePort>,
-    sender: Sender<Event>,
-    events: &Receiver<Event>,
+    (sender, events): (Sender<Event>, &Receiver<Event>),
+    open_doors: impl FnOnce(Subject) -> Result<Server, Failure>,
 ) -> Result<(), Failure> {
     let shared = Arc::new(Shared {
         command: CachePadded::new(AtomicU8::new(Command::Run as u8)),
+        ready: AtomicBool::new(false),
         clock: Clock::start(eal),
         config: Arc::clone(config),
         neighbors: Neighbors::new(),
     });
-    let counters: Vec<Arc<Counters>> = queues.iter().map(|_| Arc::default()).collect();
+    let counters = probe::make_counters(config, &queues);
+    let subject = probe::subject(&shared, &bed.port, &queues, &bed.lcores, &counters, sender.clone());
     let mut tasks = Vec::new();
     // Dropped before the tasks, whose drop waits for the lcores: also an early return ends the workers.
     let _stop = StopOnDrop(&shared);
@@ -181,10 +190,13 @@ fn serve(
         tasks.push(eal.launch(*lcore, move || turn_loop::run(seat, &shared))?);
     }
     drop(sender);
-    supervise(&shared, events, tasks.len(), |backing| {
+    let server = open_doors(subject)?;
+    let ready = |backing: &str| {
         say_memory(config, bed, backing);
         say("ready");
-    });
+    };
+    supervise(&shared, events, tasks.len(), ready, || probe::look(&bed.port, &bed.pools));
+    drop(server);
     let outcome = join(tasks);
     for line in counter_lines(&counters) {
         say(&line);

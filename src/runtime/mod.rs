@@ -11,6 +11,8 @@ mod launch;
 #[cfg(feature = "dpdk")]
 mod parts;
 pub mod plan;
+#[cfg(feature = "dpdk")]
+mod probe;
 pub mod report;
 pub mod shutdown;
 #[cfg(feature = "dpdk")]

@@ -152,6 +152,8 @@ mod tests {
             listeners: Vec::new(),
             http: HttpLimits::default(),
             tcp: TcpConfig::default(),
+            metrics: crate::config::MetricsConfig::default(),
+            admin: crate::config::AdminConfig::default(),
             routes: Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::shutdown::{Shutdown, Signal};
 use super::turn_loop::{Event, Shared};
+use crate::control::subject::DeviceView;
 use crate::failure::{Exit, Failure};
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -103,7 +104,14 @@ pub(super) fn keep_off(cpus: &[usize], worker_cpus: &[usize]) -> bool {
 
 /// Tells `workers` workers what to do until all of them have returned. `ready` is called once, when each of them
 /// serves, with what backs the arenas.
-pub(super) fn supervise(shared: &Shared, events: &Receiver<Event>, workers: usize, ready: impl Fn(&str)) {
+/// `look` is asked how the device does.
+pub(super) fn supervise(
+    shared: &Shared,
+    events: &Receiver<Event>,
+    workers: usize,
+    ready: impl Fn(&str),
+    look: impl Fn() -> DeviceView,
+) {
     let mut shutdown = Shutdown::Running;
     let mut stopping = None;
     let (mut running, mut starting) = (workers, workers);
@@ -121,9 +129,12 @@ pub(super) fn supervise(shared: &Shared, events: &Receiver<Event>, workers: usiz
             Ok(Event::Ready(backing)) => {
                 starting -= 1;
                 if starting == 0 && shutdown == Shutdown::Running {
+                    shared.ready.store(true, Relaxed);
                     ready(&backing);
                 }
             }
+            // Who asked may have given up.
+            Ok(Event::Look(answer)) => drop(answer.try_send(look())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

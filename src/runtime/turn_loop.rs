@@ -4,16 +4,18 @@ use super::idle::{Ladder, Rest};
 use super::parts;
 use super::shutdown::Command;
 use crate::config::Config;
+use crate::control::subject::DeviceView;
 use crate::dpdk::{Clock, QueuePort};
 use crate::failure::Failure;
 use crate::net::neighbor::Neighbors;
 use crate::port::Port;
-use crate::telemetry::Counters;
+use crate::telemetry::turns::TurnMeter;
+use crate::telemetry::{Counter, Counters};
 use crate::worker::{Worker, WorkerParts};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, SyncSender};
 
 /// What the control thread waits for.
 pub(super) enum Event {
@@ -23,12 +25,16 @@ pub(super) enum Event {
     Ready(String),
     /// A worker returned or panicked.
     Ended,
+    /// The control side wants to know how the device does.
+    Look(SyncSender<DeviceView>),
 }
 
 /// What all workers and the control thread share.
 pub(super) struct Shared {
     /// A `Command`.
     pub(super) command: CachePadded<AtomicU8>,
+    /// Every worker serves.
+    pub(super) ready: AtomicBool,
     pub(super) clock: Clock,
     pub(super) config: Arc<Config>,
     pub(super) neighbors: Arc<Neighbors>,
@@ -65,24 +71,34 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         app: parts::Program::new(&shared.config)?,
         config: Arc::clone(&shared.config),
         neighbors: Arc::clone(&shared.neighbors),
-        counters,
+        counters: Arc::clone(&counters),
         arena,
         secret: parts::build_secret()?,
         now: shared.clock.instant(),
     })?;
     let _ = events.send(Event::Ready(backing));
     let mut draining = false;
+    let mut meter = TurnMeter::start(shared.clock.instant().nanos());
     let mut ladder = Ladder::new(shared.config.workers.idle, shared.clock.instant());
     loop {
         let now = shared.clock.now();
+        if meter.begin(now.mono.nanos(), &counters) {
+            worker.set_gauges();
+            let refused = worker.port_mut().refused();
+            counters.add(Counter::DropDriver, refused - counters.read(Counter::DropDriver));
+        }
         let turn = worker.turn(now);
+        meter.end(!turn.is_idle());
         match ladder.after(turn.is_idle(), now.mono, worker.port().caps().can_wait) {
             Rest::Poll => {}
             Rest::Pause => std::hint::spin_loop(),
             Rest::Wait(max) => {
                 // The driver may be told of the frame a moment later than we are.
-                if worker.port_mut().wait(max) {
-                    ladder.wake(shared.clock.instant());
+                let woken = worker.port_mut().wait(max);
+                let now = shared.clock.instant();
+                meter.wake(now.nanos(), &counters);
+                if woken {
+                    ladder.wake(now);
                 }
             }
         }

@@ -175,6 +175,8 @@ fn config(site: &Site, vlan: Option<u16>) -> Config {
             time_wait_entries: 64,
             ..TcpConfig::default()
         },
+        metrics: crate::config::MetricsConfig::default(),
+        admin: crate::config::AdminConfig::default(),
         routes: site.routes(),
     }
 }

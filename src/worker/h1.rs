@@ -5,6 +5,7 @@
 //! (RFC 9112, 9.3.2).
 
 use super::app::{App, ResponseId};
+use super::count;
 use super::memo::Known;
 use super::shared::Shared;
 use crate::http::Reject;
@@ -14,6 +15,8 @@ use crate::http::response::{self, Connection, ERROR_MAX};
 use crate::mem::Block;
 use crate::net::stack::{Conn, Event};
 use crate::telemetry::Counter;
+use crate::telemetry::requests::Cell;
+use crate::time::Instant;
 
 /// The state of one connection.
 #[derive(Default)]
@@ -24,6 +27,8 @@ pub struct H1Server {
     large: Option<LargeHead>,
     /// Bytes of the next head have arrived.
     begun: bool,
+    /// When the first byte of the present request was seen.
+    since: Instant,
     /// The client waits for 100 Continue.
     interim_due: bool,
     /// While content is read or an answer waits for room: the deadline is set, and moves with progress only.
@@ -58,6 +63,7 @@ enum State {
 #[derive(Copy, Clone)]
 struct Answer {
     id: ResponseId,
+    cell: Cell,
     connection: Connection,
     head_only: bool,
     head_sent: bool,
@@ -68,6 +74,7 @@ impl Default for Answer {
     fn default() -> Self {
         Answer {
             id: ResponseId::default(),
+            cell: Cell::default(),
             connection: Connection::Close,
             head_only: false,
             head_sent: false,
@@ -188,8 +195,11 @@ impl H1Server {
             None => self.begin(&scratch[..len], cx),
         };
         // The first head's time began with the connection.
-        if read.1.is_none() && !core::mem::replace(&mut self.begun, true) && self.requests > 0 {
-            conn.set_deadline(cx.now + cx.limits.head_timeout);
+        if read.1.is_none() && !core::mem::replace(&mut self.begun, true) {
+            self.since = cx.now;
+            if self.requests > 0 {
+                conn.set_deadline(cx.now + cx.limits.head_timeout);
+            }
         }
         let step = match read {
             (used, Some(state)) => {
@@ -255,8 +265,10 @@ impl H1Server {
         if let Err(reject) = body.check(cx.limits.body_size) {
             return (len, Some(State::Refuse(reject)));
         }
+        let id = cx.app.answer(&request);
         let known = Known {
-            id: cx.app.answer(&request),
+            id,
+            cell: count::cell(id, request.method, &cx.app, &cx.counters.requests),
             version: request.version,
             keep_alive: request.keep_alive,
             head_only: request.method == Method::Head,
@@ -286,7 +298,9 @@ impl H1Server {
     #[inline]
     fn answer_to<A: App>(&mut self, known: Known, cx: &mut Shared<A>) {
         self.scan = Scan::default();
-        self.begun = false;
+        if !core::mem::take(&mut self.begun) {
+            self.since = cx.now;
+        }
         self.requests += 1;
         cx.counters.inc(Counter::HttpRequests);
         let last = self.requests == cx.limits.requests_per_connection;
@@ -294,8 +308,8 @@ impl H1Server {
             cx.counters.inc(Counter::HttpRequestLimit);
         }
         let connection = Connection::new(known.version, known.keep_alive && !last && !cx.draining);
-        let head_only = known.head_only;
-        self.answer = Answer { id: known.id, connection, head_only, head_sent: false, body_sent: 0 };
+        let Known { id, cell, head_only, .. } = known;
+        self.answer = Answer { id, cell, connection, head_only, head_sent: false, body_sent: 0 };
     }
 
     fn read_content<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) -> Step {
@@ -357,7 +371,6 @@ impl H1Server {
             // That was progress: content that finds no room waits anew.
             self.timed = false;
             answer.body_sent = if whole.is_some() || answer.head_only { prepared.body().len() } else { 0 };
-            cx.counters.inc(class(prepared.status()));
         }
         let rest = &prepared.body()[answer.body_sent..];
         if !rest.is_empty() {
@@ -372,6 +385,7 @@ impl H1Server {
 
     #[inline]
     fn answered<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>) -> Step {
+        count::answered(conn.listener(), self.answer.cell, self.since, cx);
         if self.answer.connection == Connection::Close {
             return self.close(conn);
         }
@@ -393,7 +407,7 @@ impl H1Server {
         let len = response::error_response(reject, &cx.date, &mut bytes).unwrap_or(0);
         conn.send(&bytes[..len]);
         cx.counters.inc(reject.counter());
-        cx.counters.inc(class(reject.status()));
+        count::refused(conn.listener(), reject.status(), cx);
         self.close(conn)
     }
 
@@ -415,14 +429,5 @@ impl H1Server {
         conn.close();
         self.state = State::Linger;
         Step::Next
-    }
-}
-
-fn class(status: u16) -> Counter {
-    match status / 100 {
-        2 => Counter::Http2xx,
-        3 => Counter::Http3xx,
-        4 => Counter::Http4xx,
-        _ => Counter::Http5xx,
     }
 }

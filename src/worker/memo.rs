@@ -7,6 +7,7 @@
 
 use super::app::ResponseId;
 use crate::http::head::Version;
+use crate::telemetry::requests::Cell;
 
 /// The longest head remembered, in bytes.
 const HEAD_MAX: usize = 768;
@@ -30,6 +31,8 @@ pub struct Known {
     pub keep_alive: bool,
     /// The answer is sent without content.
     pub head_only: bool,
+    /// How it is counted.
+    pub cell: Cell,
 }
 
 struct Entry {
@@ -98,7 +101,13 @@ mod tests {
     use super::*;
 
     fn known(id: u32) -> Known {
-        Known { id: ResponseId(id), version: Version::Http11, keep_alive: true, head_only: false }
+        Known {
+            id: ResponseId(id),
+            version: Version::Http11,
+            keep_alive: true,
+            head_only: false,
+            cell: Cell::default(),
+        }
     }
 
     fn learn(memo: &mut Memo, head: &[u8], id: u32) {

@@ -4,6 +4,7 @@
 //! with another worker but the neighbours; to read a clock; to know DPDK.
 
 mod app;
+mod count;
 mod h1;
 mod memo;
 mod shared;
@@ -19,7 +20,7 @@ use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
 use crate::net::stack::{self, Stack, StackParts};
 use crate::port::Port;
-use crate::telemetry::{Counter, Counters};
+use crate::telemetry::{Counter, Counters, Gauge};
 use crate::time::{Instant, Now};
 use h1::H1Server;
 use shared::Shared;
@@ -135,6 +136,16 @@ impl<P: Port, A: App> Worker<P, A> {
             shared.counters.inc(Counter::TurnsBusy);
         }
         turn
+    }
+
+    /// Sets the gauges; for the loop, now and then.
+    pub fn set_gauges(&self) {
+        let (slots, half_open, closing) = (self.stack.connections(), self.stack.half_open(), self.stack.closing());
+        let counters = &self.shared.counters;
+        counters.set(Gauge::Handshake, half_open as u64);
+        counters.set(Gauge::Open, slots.saturating_sub(half_open + closing) as u64);
+        counters.set(Gauge::Closing, closing as u64);
+        counters.set(Gauge::TimeWait, self.stack.time_waits() as u64);
     }
 
     /// Connections that hold a slot.

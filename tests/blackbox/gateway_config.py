@@ -33,6 +33,8 @@ class Site:
     http: dict = field(default_factory=dict)
     tcp: dict = field(default_factory=dict)
     workers: dict = field(default_factory=dict)
+    # Off, so that gateways on one machine do not meet.
+    metrics: dict = field(default_factory=lambda: {"address": "off"})
 
 
 def base_routes():
@@ -77,6 +79,7 @@ def toml(site, folder, device, addresses, hugepages):
         table("workers", workers),
         table("http", site.http),
         table("tcp", site.tcp),
+        table("metrics", site.metrics),
         table("[listener]", {"port": 80}),
     ]
     return "\n".join(parts + [route_table(route, folder) for route in site.routes])

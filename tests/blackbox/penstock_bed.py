@@ -156,7 +156,7 @@ class Bed:
     def write_config(self, device):
         config = self.folder / "penstock.toml"
         addresses = [f"{SERVER_V4}/24", f"{SERVER_V6}/64"]
-        hugepages = "require" if self.options.huge else "off"
+        hugepages = "auto" if self.options.huge else "off"
         config.write_text(gateway_config.toml(self.site, self.folder, device, addresses, hugepages))
         return config
 

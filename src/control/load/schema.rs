@@ -78,6 +78,8 @@ pub static ROOT: Schema = Schema {
         key("listener", Kind::Tables(&LISTENER), "required", "Where to accept connections; at least 1, at most 16."),
         key("http", Kind::Table(&HTTP), "defaults", "Limits on what a client may send."),
         key("tcp", Kind::Table(&TCP), "defaults", "TCP buffers and deadlines."),
+        key("metrics", Kind::Table(&METRICS), "defaults", "Metrics and health for monitoring."),
+        key("admin", Kind::Table(&ADMIN), "defaults", "The socket that `penstock status` and `penstock top` ask."),
         key("route", Kind::Tables(&ROUTE), "required", "What to answer; at least 1, at most 4096."),
     ],
 };
@@ -146,7 +148,7 @@ pub static WORKERS: Schema = Schema {
         ),
         key(
             "idle_after",
-            Kind::Duration(0, HOUR),
+            Kind::Duration(1, HOUR),
             "\"10ms\"",
             "From the last frame to the first sleep; until then the worker polls.",
         ),
@@ -273,6 +275,28 @@ pub static TCP: Schema = Schema {
             "TIME-WAIT entries per worker. Beyond it the oldest one ends early and is counted.",
         ),
     ],
+};
+
+/// `[metrics]`.
+pub static METRICS: Schema = Schema {
+    name: "[metrics]",
+    keys: &[key(
+        "address",
+        Kind::Text,
+        "\"127.0.0.1:9902\"",
+        "Address and port of a kernel socket for `/metrics`, `/livez` and `/readyz`; `\"off\"`: none.",
+    )],
+};
+
+/// `[admin]`.
+pub static ADMIN: Schema = Schema {
+    name: "[admin]",
+    keys: &[key(
+        "socket",
+        Kind::Text,
+        "\"auto\"",
+        "Path of a Unix socket, absolute; `\"auto\"`: `PID.sock` in the runtime folder; `\"off\"`: none.",
+    )],
 };
 
 /// `[[route]]`.

@@ -2,7 +2,10 @@
 
 use super::schema::{self, Kind, Schema};
 use super::*;
-use crate::config::{Body, Cidr, HttpLimits, Hugepages, Idle, Listener, PathMatch, TcpConfig, WorkersConfig};
+use crate::config::{
+    AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Idle, Listener, MetricsConfig, PathMatch, TcpConfig,
+    WorkersConfig,
+};
 use proptest::prelude::*;
 
 mod mistakes;
@@ -44,6 +47,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(config.http, HttpLimits::default());
     assert_eq!(config.tcp, TcpConfig::default());
     assert_eq!(config.workers, WorkersConfig::default());
+    assert_eq!((config.metrics, config.admin), (MetricsConfig::default(), AdminConfig::default()));
     let [route] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((&route.host, &route.path, &route.methods), (&None, &PathMatch::Prefix("/".into()), &Vec::new()));
     assert_eq!((route.respond.status, route.respond.body.bytes()), (200, b"hello\n".as_slice()));
@@ -192,13 +196,36 @@ fn long_and_hostile_lines_are_shown_safely() {
 #[test]
 fn defaults_of_the_schema_are_those_of_the_program() {
     let mut text = String::from(MINIMAL);
-    for schema in [&schema::WORKERS, &schema::HTTP, &schema::TCP] {
+    for schema in [&schema::WORKERS, &schema::HTTP, &schema::TCP, &schema::METRICS, &schema::ADMIN] {
         text += &format!("{}\n", schema.name);
         for key in schema.keys.iter().filter(|key| key.default != "planned") {
             text += &format!("{} = {}\n", key.name, key.default);
         }
     }
     assert_eq!(load(&text), load(MINIMAL));
+}
+
+#[test]
+fn sockets_of_the_control_side() {
+    let with = |section: &str| load(&format!("{MINIMAL}\n{section}\n"));
+    for (text, address) in [("off", None), ("[::1]:80", Some("[::1]:80")), ("0.0.0.0:1", Some("0.0.0.0:1"))] {
+        let config = with(&format!("[metrics]\naddress = \"{text}\"")).unwrap();
+        assert_eq!(config.metrics.address, address.map(|a| a.parse().unwrap()));
+    }
+    for (text, socket) in [("off", AdminSocket::Off), ("/a/b.sock", AdminSocket::Path("/a/b.sock".into()))] {
+        assert_eq!(with(&format!("[admin]\nsocket = \"{text}\"")).unwrap().admin.socket, socket);
+    }
+    let long = format!("/{}", "a".repeat(107));
+    for (section, key, value) in [
+        ("metrics", "address", "localhost:9902"),
+        ("metrics", "address", "127.0.0.1"),
+        ("metrics", "address", "127.0.0.1:0"),
+        ("admin", "socket", "relative.sock"),
+        ("admin", "socket", &long),
+    ] {
+        let failure = with(&format!("[{section}]\n{key} = \"{value}\"")).unwrap_err().to_string();
+        assert!(failure.contains("fix: examples: ") && failure.contains(value), "{failure}");
+    }
 }
 
 /// The rows of a section's table in docs/configuration.md.
@@ -243,6 +270,8 @@ fn the_documentation_has_every_key_as_the_program_reads_it() {
         &schema::LISTENER,
         &schema::HTTP,
         &schema::TCP,
+        &schema::METRICS,
+        &schema::ADMIN,
         &schema::ROUTE,
         &schema::RESPOND,
     ];

@@ -4,8 +4,10 @@
 
 use core::time::Duration;
 
-const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-const DURATIONS: [(&str, u64); 6] = [
+/// Units of sizes, in bytes.
+pub const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// Units of durations, in nanoseconds.
+pub const DURATIONS: [(&str, u64); 6] = [
     ("ns", 1),
     ("us", 1_000),
     ("ms", 1_000_000),

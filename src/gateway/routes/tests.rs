@@ -26,6 +26,8 @@ fn routes(lines: &[&str]) -> Routes {
         listeners: vec![Listener { address: None, port: 80 }],
         http: HttpLimits::default(),
         tcp: TcpConfig::default(),
+        metrics: crate::config::MetricsConfig::default(),
+        admin: crate::config::AdminConfig::default(),
         routes: lines.iter().map(route).collect(),
     })
 }

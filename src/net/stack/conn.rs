@@ -31,12 +31,19 @@ pub struct Conn<'a> {
     tcb: &'a mut Tcb,
     phase: &'a mut Phase,
     deadline: &'a mut Instant,
+    listener: u8,
 }
 
 impl Conn<'_> {
     /// The connection's name.
     pub fn id(&self) -> ConnId {
         self.id
+    }
+
+    /// The place in the configuration of the listener that accepted it.
+    #[inline]
+    pub fn listener(&self) -> u8 {
+        self.listener
     }
 
     /// Bytes received and not yet consumed.
@@ -173,6 +180,6 @@ fn serve_slot<S>(slot: &mut Slot<S>, index: u32, f: &mut impl FnMut(&mut S, &mut
         Event::Ready
     };
     let id = ConnId { slot: index, generation: slot.generation };
-    let mut conn = Conn { id, tcb, phase: &mut slot.phase, deadline: &mut slot.deadline };
+    let mut conn = Conn { id, tcb, phase: &mut slot.phase, deadline: &mut slot.deadline, listener: slot.listener };
     f(&mut slot.session, &mut conn, event);
 }

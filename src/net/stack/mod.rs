@@ -60,6 +60,10 @@ struct Slot<S> {
     reset: bool,
     /// The session's or the handshake's deadline passed.
     expired: bool,
+    /// Is counted as closing.
+    closing: bool,
+    /// The listener's place in the configuration.
+    listener: u8,
     l2_generation: u64,
     l2: Option<LinkHeader>,
     /// The session's deadline, or that of the handshake or the closing.
@@ -97,6 +101,7 @@ pub struct Stack<P: Port, S> {
     wheel: TimerWheel,
     time_wait: TimeWait,
     half_open: usize,
+    closing: usize,
     accepting: bool,
     rst_limit: AnswerLimit,
     /// ACKs that answer what a connection does not expect.
@@ -191,6 +196,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             wheel: TimerWheel::new(arena, connections, now)?,
             time_wait: TimeWait::new(arena, tcp.time_wait_entries as usize, tcp.time_wait, [secret[2], secret[3]])?,
             half_open: 0,
+            closing: 0,
             accepting: true,
             rst_limit: AnswerLimit::default(),
             challenge_limit: AnswerLimit::default(),
@@ -217,6 +223,11 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Handshakes under way.
     pub fn half_open(&self) -> usize {
         self.half_open
+    }
+
+    /// Connections whose FIN is sent, TIME-WAIT excluded.
+    pub fn closing(&self) -> usize {
+        self.closing
     }
 
     /// Frames that are still to be sent: backlog, waiting for neighbours.
@@ -273,6 +284,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let hash = self.flows.hash(&slot.key);
         self.flows.remove(hash, index);
         self.wheel.cancel(index);
+        self.closing -= usize::from(core::mem::take(&mut slot.closing));
         slot.tcb = None;
         slot.session = S::default();
         slot.phase = Phase::Free;
@@ -340,6 +352,8 @@ impl<S: Default> Default for Slot<S> {
             listed: false,
             reset: false,
             expired: false,
+            closing: false,
+            listener: 0,
             l2_generation: 0,
             l2: None,
             deadline: Instant::FAR,

@@ -245,11 +245,15 @@ impl<P: Port, S: Default> Stack<P, S> {
     }
 
     fn listens(&self, segment: &Segment) -> bool {
+        self.accepting && self.listener(segment).is_some()
+    }
+
+    /// The place of the segment's listener in the configuration.
+    fn listener(&self, segment: &Segment) -> Option<usize> {
         let key = &segment.key;
-        self.accepting
-            && self.settings.listeners.iter().any(|listener| {
-                listener.port == key.local_port && listener.address.is_none_or(|address| address == key.local_ip())
-            })
+        self.settings.listeners.iter().position(|listener| {
+            listener.port == key.local_port && listener.address.is_none_or(|address| address == key.local_ip())
+        })
     }
 
     /// A SYN for a listener; the reason when it cannot be taken.
@@ -271,10 +275,12 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.free_len = last;
         self.half_open += 1;
         self.counters.inc(Counter::ConnSyn);
+        let listener = self.listener(segment).unwrap_or(0) as u8;
         let slot = &mut self.slots[index as usize];
         slot.key = segment.key;
         slot.tcb = Some(Tcb::listen(block, self.settings.rx_ring, &segment.key));
         slot.phase = Phase::Handshake;
+        slot.listener = listener;
         slot.reset = false;
         slot.last = Last::default();
         slot.armed = Instant::FAR;

@@ -96,7 +96,7 @@ impl<P: Port, S: Default> Stack<P, S> {
 
     /// The cold part of `settle`: anything but an established connection at rest.
     fn follow(&mut self, index: u32, state: State, now: Instant) -> After {
-        let Stack { slots, half_open, counters, settings, time_wait, wheel, .. } = self;
+        let Stack { slots, half_open, closing, counters, settings, time_wait, wheel, .. } = self;
         let slot = &mut slots[index as usize];
         let expired = core::mem::take(&mut slot.expired);
         match state {
@@ -114,6 +114,9 @@ impl<P: Port, S: Default> Stack<P, S> {
                 let progress = unsent < slot.unsent;
                 if slot.phase == Phase::Open || (expired && progress) {
                     slot.phase = Phase::Closing;
+                    if !core::mem::replace(&mut slot.closing, true) {
+                        *closing += 1;
+                    }
                     slot.unsent = unsent;
                     slot.deadline = now + settings.fin_timeout;
                 } else if expired && unsent > 0 {

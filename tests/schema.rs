@@ -1,0 +1,211 @@
+//! `penstock schema`: the JSON Schema agrees with the loader about every example and refuses what the loader refuses.
+//!
+//! Owns a validator for the part of JSON Schema that the document uses. Refuses to pass over a keyword it does not know.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use penstock::control::{json_schema, load};
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+/// What is wrong with `value`, with its place; `document` is where references lead.
+fn errors(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    let schema = schema.as_object().expect("a schema is an object");
+    schema.iter().flat_map(|(keyword, rule)| keyword_errors(document, schema, (keyword, rule), value, at)).collect()
+}
+
+fn keyword_errors(
+    document: &Value,
+    schema: &Map<String, Value>,
+    (keyword, rule): (&str, &Value),
+    value: &Value,
+    at: &str,
+) -> Vec<String> {
+    let rules = || rule.as_array().expect("a list");
+    let valid = |rule: &&Value| errors(document, rule, value, at).is_empty();
+    let length = || value.as_array().map_or(0, |list| list.len() as u64);
+    let fine = match keyword {
+        "$schema" | "$defs" | "title" | "description" | "default" => true,
+        "$ref" => {
+            let pointer = rule.as_str().and_then(|text| text.strip_prefix('#')).expect("a local reference");
+            return errors(document, document.pointer(pointer).expect("the reference leads somewhere"), value, at);
+        }
+        "type" => match rule.as_str().unwrap() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "integer" => value.is_i64() || value.is_u64(),
+            other => panic!("type {other:?} is unknown to this validator"),
+        },
+        "properties" => return property_errors(document, rule, value, at),
+        "additionalProperties" => return additional_errors(document, schema, rule, value, at),
+        "items" => return item_errors(document, rule, value, at),
+        "required" => rules().iter().all(|name| !value.is_object() || value.get(name.as_str().unwrap()).is_some()),
+        "enum" => rules().contains(value),
+        "anyOf" => rules().iter().any(|rule| valid(&rule)),
+        "oneOf" => rules().iter().filter(valid).count() == 1,
+        "minimum" => !value.is_number() || value.as_f64() >= rule.as_f64(),
+        "maximum" => !value.is_number() || value.as_f64() <= rule.as_f64(),
+        "minItems" => !value.is_array() || length() >= rule.as_u64().unwrap(),
+        "maxItems" => !value.is_array() || length() <= rule.as_u64().unwrap(),
+        "pattern" => value.as_str().is_none_or(|text| Regex::new(rule.as_str().unwrap()).unwrap().is_match(text)),
+        other => panic!("keyword {other:?} is unknown to this validator"),
+    };
+    if fine { Vec::new() } else { vec![format!("{at}: {keyword} {rule}: {value}")] }
+}
+
+fn property_errors(document: &Value, rule: &Value, value: &Value, at: &str) -> Vec<String> {
+    let properties = rule.as_object().unwrap().iter();
+    let present = properties.filter_map(|(name, schema)| Some((name, schema, value.get(name)?)));
+    present.flat_map(|(name, schema, value)| errors(document, schema, value, &format!("{at}/{name}"))).collect()
+}
+
+fn additional_errors(
+    document: &Value,
+    schema: &Map<String, Value>,
+    rule: &Value,
+    value: &Value,
+    at: &str,
+) -> Vec<String> {
+    let known = schema.get("properties").and_then(Value::as_object);
+    let Some(object) = value.as_object() else { return Vec::new() };
+    let others = object.iter().filter(|(name, _)| !known.is_some_and(|known| known.contains_key(*name)));
+    others
+        .flat_map(|(name, value)| match rule {
+            Value::Bool(false) => vec![format!("{at}/{name}: unknown")],
+            rule => errors(document, rule, value, &format!("{at}/{name}")),
+        })
+        .collect()
+}
+
+fn item_errors(document: &Value, rule: &Value, value: &Value, at: &str) -> Vec<String> {
+    let items = value.as_array().into_iter().flatten().enumerate();
+    items.flat_map(|(n, item)| errors(document, rule, item, &format!("{at}/{n}"))).collect()
+}
+
+/// What the schema says against a TOML document.
+fn refusals(text: &str) -> Vec<String> {
+    let value: Value = toml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let document = json_schema::document();
+    errors(&document, &document, &value, "")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn loads(text: &str) -> bool {
+    load::load_str("test.toml", text, &root().join("dpdk-config")).is_ok()
+}
+
+#[test]
+fn the_committed_copy_is_what_the_program_prints() {
+    let path = root().join("docs/penstock.schema.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_penstock")).arg("schema").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed, json_schema::text());
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert!(committed == printed, "refresh it: penstock schema > docs/penstock.schema.json");
+}
+
+#[test]
+fn every_example_is_valid() {
+    let folder = root().join("dpdk-config");
+    let paths: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<&PathBuf> = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    assert!(files.len() >= 6, "{files:?}");
+    for path in files {
+        assert_eq!(refusals(&std::fs::read_to_string(path).unwrap()), [""; 0], "{}", path.display());
+    }
+}
+
+#[test]
+fn examples_in_the_documents_are_valid() {
+    let mut found = 0;
+    for name in ["docs/configuration.md", "README.md"] {
+        let text = std::fs::read_to_string(root().join(name)).unwrap();
+        for example in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            assert_eq!(refusals(example), [""; 0], "{name}");
+            found += 1;
+        }
+    }
+    assert!(found >= 2);
+}
+
+const MINIMAL: &str = r#"
+port = { address = "10.7.0.2/24" }
+listener = [{ port = 80 }]
+route = [{ path = "/", respond = {} }]
+"#;
+
+#[test]
+fn both_accept_every_way_to_write_a_value() {
+    for more in [
+        "http.body_size = 0",
+        "http.body_size = \"64 KiB\"",
+        "http.idle_timeout = \" 5m\"",
+        "tcp.rx_ring = 2048",
+        "tcp.rx_ring = \"2048B\"",
+        "tcp.tx_ring = \"32KiB\"",
+        "http.requests_per_connection = 9223372036854775807",
+        "workers.hugepages = \"off\"",
+    ] {
+        let text = format!("{MINIMAL}{more}\n");
+        assert_eq!(refusals(&text), [""; 0], "{more}");
+        assert!(loads(&text), "{more}");
+    }
+}
+
+#[test]
+fn both_refuse_what_is_wrong() {
+    let replacements = [
+        ("listener = [{ port = 80 }]", "", "/: required"),
+        ("listener = [{ port = 80 }]", "listener = []", "/listener: minItems"),
+        ("port = 80", "port = 0", "/listener/0/port: minimum"),
+        ("port = 80", "port = 65536", "/listener/0/port: maximum"),
+        ("port = 80", "port = \"80\"", "/listener/0/port: type"),
+        ("port = 80", "port = 80, adress = \"x\"", "/listener/0/adress: unknown"),
+        ("\"10.7.0.2/24\"", "[]", "/port/address: anyOf"),
+        ("\"10.7.0.2/24\"", "7", "/port/address: anyOf"),
+        ("path = \"/\", ", "", "/route/0: oneOf"),
+        ("path = \"/\"", "path = \"/\", exact = \"/\"", "/route/0: oneOf"),
+        ("respond = {}", "respond = { status = 99 }", "/route/0/respond/status: minimum"),
+        ("respond = {}", "respond = { headers = { A = 1 } }", "/route/0/respond/headers/A: anyOf"),
+    ];
+    let replaced = replacements.map(|(old, new, refusal)| (MINIMAL.replace(old, new), refusal));
+    let added = [
+        ("extra = 1", "/extra: unknown"),
+        ("http = 5", "/http: type"),
+        ("http.header_count = 1.5", "/http/header_count: type"),
+        ("http.body_size = \"1TiB\"", "/http/body_size: anyOf"),
+        ("http.body_size = \"1.5MiB\"", "/http/body_size: anyOf"),
+        ("http.idle_timeout = 5", "/http/idle_timeout: type"),
+        ("http.idle_timeout = \"1m30s\"", "/http/idle_timeout: pattern"),
+        ("tcp.rx_ring = 3000", "/tcp/rx_ring: anyOf"),
+        ("workers.hugepages = \"yes\"", "/workers/hugepages: enum"),
+    ];
+    let added = added.map(|(more, refusal)| (format!("{MINIMAL}{more}\n"), refusal));
+    for (text, refusal) in replaced.into_iter().chain(added) {
+        let found = refusals(&text);
+        let expected = |found: &String| format!("/{}", found.trim_start_matches('/')).starts_with(refusal);
+        assert!(found.iter().any(expected), "{refusal} is not in {found:?}:\n{text}");
+        assert!(!loads(&text), "the loader accepts:\n{text}");
+    }
+}
+
+#[test]
+fn every_key_is_described_once() {
+    let document = json_schema::document();
+    let sections = document["$defs"].as_object().unwrap().values().chain([&document]);
+    let properties: Vec<&Value> =
+        sections.flat_map(|section| section["properties"].as_object().unwrap().values()).collect();
+    assert!(properties.len() > 30);
+    for property in properties {
+        assert!(property["description"].as_str().is_some_and(|text| !text.is_empty()), "{property}");
+    }
+    assert_eq!(document["$defs"]["workers"]["properties"]["connections"]["default"], json!(16384));
+    assert_eq!(document["$defs"]["http"]["properties"]["idle_timeout"]["default"], json!("75s"));
+    assert_eq!(document["$defs"]["route"]["required"], json!(["respond"]));
+}
