@@ -23,7 +23,13 @@ pub struct TxQueue<F> {
 
 impl<F: Frame> Default for TxQueue<F> {
     fn default() -> Self {
-        TxQueue { head: Burst::new(), rest: VecDeque::with_capacity(TX_BACKLOG_MAX), bytes: 0, seen: 0, tap: Tap::default() }
+        TxQueue {
+            head: Burst::new(),
+            rest: VecDeque::with_capacity(TX_BACKLOG_MAX),
+            bytes: 0,
+            seen: 0,
+            tap: Tap::default(),
+        }
     }
 }
 
@@ -64,6 +70,7 @@ impl<F: Frame> TxQueue<F> {
     pub fn discard(&mut self, frame: F, reason: Counter, counters: &Counters) {
         counters.inc(reason);
         self.tap.dropped(&frame, reason);
+        drop(frame);
     }
 
     /// Hands frames to the port until it takes no more or none is left; returns how many it took.

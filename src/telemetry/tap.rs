@@ -57,7 +57,13 @@ impl Capture {
             bytes: Vec::with_capacity(snaplen.max(1)),
         };
         while empty.push(Box::new(record())).is_ok() {}
-        Capture { filter, snaplen: snaplen.max(1), full: ArrayQueue::new(records.max(1)), empty, lost: AtomicU64::new(0) }
+        Capture {
+            filter,
+            snaplen: snaplen.max(1),
+            full: ArrayQueue::new(records.max(1)),
+            empty,
+            lost: AtomicU64::new(0),
+        }
     }
 
     /// The oldest record; [`Capture::give_back`] it.
@@ -66,7 +72,6 @@ impl Capture {
     }
 
     /// Takes a record back that was read.
-    #[expect(clippy::boxed_local, reason = "records move by their box, without their bytes")]
     pub fn give_back(&self, record: Box<Record>) {
         // As many as there are places were made.
         let _ = self.empty.push(record);

@@ -60,9 +60,9 @@ impl Filter {
         let either = [ends.get(0), ends.get(1)];
         self.host.is_none_or(|host| either.iter().any(|(address, _)| *address == host))
             && self.port.is_none_or(|port| either.iter().any(|(_, own)| *own == Some(port)))
-            && self.listener.is_none_or(|(address, port)| {
-                local.1 == Some(port) && address.is_none_or(|address| address == local.0)
-            })
+            && self
+                .listener
+                .is_none_or(|(address, port)| local.1 == Some(port) && address.is_none_or(|address| address == local.0))
     }
 
     /// Whether a frame's fate is what is wanted.

@@ -74,8 +74,7 @@ fn received_frames_come_with_their_fate_and_sent_ones_after_them() {
     bed.receive(&frames(3), &[(1, Counter::DropArp)]);
     bed.tap.sent(&frames(1));
     bed.tap.dropped(&frames(6)[5], Counter::DropBacklog);
-    let expected =
-        [(0, None), (1, Some(Counter::DropArp)), (2, None), (0, None), (5, Some(Counter::DropBacklog))];
+    let expected = [(0, None), (1, Some(Counter::DropArp)), (2, None), (0, None), (5, Some(Counter::DropBacklog))];
     assert_eq!(bed.records(), expected);
     assert_eq!(bed.capture.lost(), 0);
 }
