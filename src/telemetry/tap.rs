@@ -202,15 +202,7 @@ impl Tap {
     }
 
     /// The frame being processed was dropped.
-    #[inline]
     pub fn mark(&mut self, reason: Counter) {
-        if !self.staged.is_empty() {
-            self.mark_staged(reason);
-        }
-    }
-
-    #[cold]
-    fn mark_staged(&mut self, reason: Counter) {
         if let Some(staged) = self.staged.iter_mut().find(|staged| staged.index == self.current) {
             staged.dropped = Some(reason);
         }

@@ -25,7 +25,7 @@ from netns import Hugepages, Skip, closing_stack, number  # noqa: E402
 from penstock_bed import Bed, Options, traces  # noqa: E402
 from stand_in import DIFFERS  # noqa: E402
 
-ORDER = ["ping", "http", "limits", "bodies", "load", "metrics", "conformance", "frames", "beds", "process", "doctor"]
+ORDER = ["ping", "http", "limits", "bodies", "load", "metrics", "capture", "conformance", "frames", "beds", "process", "doctor"]
 HUGEPAGES_WANTED = 512
 # A gateway that answers nothing costs each test its whole patience.
 FAILURES_MAX = 10

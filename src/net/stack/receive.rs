@@ -44,8 +44,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         for frame in burst.iter() {
             frame.prefetch();
         }
-        let watched = self.tx.tap.is_on();
-        if watched {
+        if self.tx.tap.is_on() {
             self.tx.tap.stage(burst);
         }
         let mut work: ArrayVec<Work, BURST_MAX> = ArrayVec::new();
@@ -86,18 +85,22 @@ impl<P: Port, S: Default> Stack<P, S> {
                 self.tx.tap.mark(reason);
             }
         }
-        if watched {
+        if self.tx.tap.is_on() {
             self.tx.tap.commit();
         }
     }
 
     /// Counts the drop of a frame of the burst.
+    #[cold]
+    #[inline(never)]
     fn drop_at(&mut self, index: u8, reason: Counter) {
         self.tx.tap.at(index);
         self.drop_segment(reason);
     }
 
     /// Counts the drop of the frame being processed.
+    #[cold]
+    #[inline(never)]
     fn drop_segment(&mut self, reason: Counter) {
         self.counters.inc(reason);
         self.tx.tap.mark(reason);
