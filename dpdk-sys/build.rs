@@ -10,6 +10,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eal_(cleanup|remote_launch|wait_lcore|get_runtime_dir)",
     "rte_(get_main_lcore|get_next_lcore|lcore_to_socket_id|get_tsc_hz|version|strerror)",
     "rte_log_set_global_level",
+    "rte_pdump_(init|uninit)",
     "rte_pktmbuf_pool_create",
     "rte_mempool_(free|in_use_count|avail_count)",
     "rte_eth_dev_(info_get|configure|adjust_nb_rx_tx_desc|start|stop|close|socket_id|set_mtu|get_mtu)",

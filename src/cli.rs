@@ -4,15 +4,17 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::control::{doctor, json_schema, load, socket, status, summary, top};
+use crate::control::{capture, doctor, json_schema, load, pcap, socket, status, summary, top};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
+use crate::telemetry::tap::{Drops, Filter};
 
 /// Whether DPDK is in decides what `run` can do, so it belongs to every report.
 #[cfg(feature = "dpdk")]
@@ -26,6 +28,7 @@ Try first:
   penstock doctor -c dpdk-config/tap.toml      says what on this machine is in the way
   penstock run -c dpdk-config/tap.toml         on a tap device; the file says how to reach it
   penstock status                              what the running gateway does; penstock top: second by second
+  penstock pcap | tcpdump -n -r -              its frames, live; tcpdump on the interface may see none
 
 DPDK's EAL arguments go before `--`, unchanged; without `--` they are planned:
   penstock -l 0,1 --in-memory --vdev net_tap0,iface=penstock0 -- run -c FILE
@@ -58,6 +61,8 @@ enum Command {
     Status(StatusArguments),
     /// Watch a running gateway: rates, latency, workers, drops
     Top(TopArguments),
+    /// Capture a running gateway's frames, live, as pcapng: all conditions given have to be met
+    Pcap(PcapArguments),
     /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
     Doctor(DoctorArguments),
     /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
@@ -90,6 +95,36 @@ struct TopArguments {
     /// Looks, then end; without it, until the gateway ends
     #[arg(short = 'n', long, value_name = "NUMBER")]
     count: Option<u64>,
+}
+
+#[derive(clap::Args, Debug)]
+struct PcapArguments {
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Write to this file; `-`, and without it: to standard output
+    #[arg(short, long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// An address of either end
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<IpAddr>,
+    /// A TCP or UDP port of either end
+    #[arg(long, value_name = "PORT", value_parser = capture::parse_port)]
+    port: Option<u16>,
+    /// The gateway's end
+    #[arg(long, value_name = "ADDRESS:PORT|*:PORT", value_parser = capture::parse_listener)]
+    listener: Option<(Option<IpAddr>, u16)>,
+    /// Only frames dropped for this reason, a label of penstock_dropped_frames_total, or for any
+    #[arg(long, value_name = "REASON|any", value_parser = capture::parse_drops)]
+    drop_reason: Option<Drops>,
+    /// End after so many frames
+    #[arg(long, value_name = "NUMBER", value_parser = capture::parse_count)]
+    count: Option<u64>,
+    /// End after this time, such as 10s
+    #[arg(long, value_name = "DURATION", value_parser = load::units::parse_duration)]
+    duration: Option<Duration>,
+    /// Keep the first bytes of each frame
+    #[arg(long, value_name = "BYTES", default_value_t = capture::SNAPLEN, value_parser = capture::parse_snaplen)]
+    snaplen: usize,
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -150,6 +185,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let socket = socket::choose(arguments.socket.socket.as_deref())?;
             top::run(&socket, arguments.interval, arguments.count)
         }
+        Command::Pcap(arguments) => show_frames(arguments),
         Command::Schema => print(&json_schema::text()),
         Command::Doctor(arguments) => examine(&arguments),
     }
@@ -175,6 +211,13 @@ fn show_status(arguments: &StatusArguments) -> Result<(), Failure> {
     }
     let json = serde_json::to_string_pretty(&status);
     print(&format!("{}\n", json.map_err(|error| Failure::new(Exit::Runtime, error.to_string()))?))
+}
+
+fn show_frames(arguments: PcapArguments) -> Result<(), Failure> {
+    let PcapArguments { socket, write, host, port, listener, drop_reason, count, duration, snaplen } = arguments;
+    let socket = socket::choose(socket.socket.as_deref())?;
+    let filter = Filter { host, port, listener, drops: drop_reason };
+    pcap::run(&socket, &capture::Request { filter, snaplen, count, duration }, write.as_deref())
 }
 
 /// EAL arguments, when there are some, and our own.

@@ -6,6 +6,7 @@
 
 pub mod histogram;
 pub mod requests;
+pub mod tap;
 pub mod turns;
 
 use histogram::{Histogram, Reading};
@@ -151,6 +152,8 @@ pub struct Counters {
     pub latency: Histogram,
     /// Answered requests.
     pub requests: Requests,
+    /// Turns a live capture of this worker on and off.
+    pub tap: tap::Switch,
 }
 
 #[derive(Debug, Default)]
@@ -187,6 +190,7 @@ impl Default for Counters {
             times: Times::default(),
             latency: Histogram::default(),
             requests: Requests::default(),
+            tap: tap::Switch::default(),
         }
     }
 }

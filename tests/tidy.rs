@@ -23,7 +23,7 @@ const EDGES: &[(&str, &str, bool, &[&str])] = &[
     ("limits", "L0", false, &["port"]),
     ("mem", "L0", false, &["config", "failure", "limits"]),
     ("port", "L0", false, &[]),
-    ("telemetry", "L0", false, &[]),
+    ("telemetry", "L0", false, &["port"]),
     ("time", "L0", false, &[]),
     ("dpdk", "L1", true, &[]),
     ("net", "L1", true, &[]),

@@ -22,6 +22,7 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_pdump.h>
 #include <rte_version.h>
 
 /* Inlines: one call for each burst or allocation, none for each field of an mbuf. */

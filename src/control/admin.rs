@@ -7,10 +7,10 @@
 use super::socket::AdminListener;
 use super::status::Status;
 use super::subject::Subject;
-use super::{health, metrics};
+use super::{capture, health, metrics};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -45,6 +45,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const PCAPNG: &str = "application/x-pcapng";
+
+type Answer = Response<Either<Full<Bytes>, capture::Stream>>;
 
 /// The sockets, bound and not yet served.
 pub struct Doors {
@@ -186,16 +189,40 @@ where
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, door: Door, subject: Rc<Subject>) {
+    let capturing = Rc::new(Cell::new(false));
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&request, door, &subject);
+        let answer = match (request.uri().path(), request.method(), door) {
+            ("/capture", &Method::GET, Door::Admin) => capture(&request, &subject, &capturing),
+            _ => answer(&request, door, &subject).map(Either::Left),
+        };
         async { Ok::<_, Infallible>(answer) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    if timeout(CONNECTION_TIMEOUT, connection.as_mut()).await.is_err() {
+    while timeout(CONNECTION_TIMEOUT, connection.as_mut()).await.is_err() {
+        if capturing.get() {
+            continue;
+        }
         connection.as_mut().graceful_shutdown();
         let _ = timeout(GRACE, connection).await;
+        break;
+    }
+}
+
+/// A live capture, for as long as the client reads.
+fn capture(request: &Request<Incoming>, subject: &Subject, capturing: &Rc<Cell<bool>>) -> Answer {
+    let asked = match capture::Request::parse(request.uri().query().unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(error) => return respond(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n")).map(Either::Left),
+    };
+    match capture::start(subject, &asked, Rc::clone(capturing)) {
+        Some(stream) => {
+            let mut response = Response::new(Either::Right(stream));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PCAPNG));
+            response
+        }
+        None => respond(StatusCode::CONFLICT, TEXT, "another capture is running\n".into()).map(Either::Left),
     }
 }
 
@@ -216,7 +243,7 @@ fn answer<B>(request: &Request<B>, door: Door, subject: &Subject) -> Response<Fu
         },
         (_, Door::Metrics) => respond(StatusCode::NOT_FOUND, TEXT, "there are /metrics, /livez and /readyz\n".into()),
         (_, Door::Admin) => {
-            respond(StatusCode::NOT_FOUND, TEXT, "there are /status, /metrics, /livez and /readyz\n".into())
+            respond(StatusCode::NOT_FOUND, TEXT, "there are /status, /capture, /metrics, /livez and /readyz\n".into())
         }
     }
 }

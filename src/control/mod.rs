@@ -1,6 +1,7 @@
-//! The control side: configuration loading, the doctor, metrics and health, the admin socket. Never on a worker core.
+//! The control side: configuration loading, the doctor, metrics and health, live captures, the admin socket. Never on a worker core.
 
 pub mod admin;
+pub mod capture;
 pub mod doctor;
 #[cfg(test)]
 mod fake;
@@ -9,6 +10,8 @@ pub mod health;
 pub mod json_schema;
 pub mod load;
 pub mod metrics;
+pub mod pcap;
+pub mod pcapng;
 pub mod socket;
 pub mod status;
 pub mod subject;

@@ -6,7 +6,7 @@
 use crate::config::AdminSocket;
 use crate::failure::{Exit, Failure};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use std::fs;
 use std::io;
@@ -19,6 +19,11 @@ use std::time::Duration;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The largest answer, in bytes.
 const ANSWER_SIZE_MAX: usize = 64 << 20;
+
+/// Between two looks at who reads a stream that brings nothing.
+const STREAM_TICK: Duration = Duration::from_millis(100);
+
+type Requests = hyper::client::conn::http1::SendRequest<Empty<Bytes>>;
 
 /// A bound socket; its file goes when it does.
 pub struct AdminListener {
@@ -165,15 +170,17 @@ fn choose_in(folder: &Path, named: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
+fn silent(socket: &Path, why: &str) -> Failure {
+    let what = format!("the gateway behind {} does not answer: {why}", socket.display());
+    Failure::new(Exit::Runtime, what).fix("see whether it runs: pgrep -a penstock\nstart it: penstock run -c FILE")
+}
+
 /// Asks the gateway behind a socket.
 ///
 /// # Errors
 /// `Exit::Runtime` when it does not answer.
 pub fn get(socket: &Path, target: &str) -> Result<Bytes, Failure> {
-    let fail = |why: String| {
-        let what = format!("the gateway behind {} does not answer: {why}", socket.display());
-        Failure::new(Exit::Runtime, what).fix("see whether it runs: pgrep -a penstock\nstart it: penstock run -c FILE")
-    };
+    let fail = |why: String| silent(socket, &why);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| fail(error.to_string()))?;
     let asked = runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, ask(socket, target)).await });
@@ -183,7 +190,55 @@ pub fn get(socket: &Path, target: &str) -> Result<Bytes, Failure> {
     }
 }
 
+/// Asks the gateway behind a socket for what goes on, and hands its pieces to `take` until that returns false or the
+/// stream ends. `take` is called with nothing ten times a second.
+///
+/// # Errors
+/// `Exit::Runtime` when it does not answer or refuses, with its words; what `take` returns.
+pub fn stream(
+    socket: &Path,
+    target: &str,
+    mut take: impl FnMut(&[u8]) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| silent(socket, &error.to_string()))?;
+    runtime.block_on(async {
+        let asked = tokio::time::timeout(ANSWER_MAX, request(socket, target)).await;
+        let too_late = |_| format!("nothing came for {} s", ANSWER_MAX.as_secs());
+        let (response, _sender) =
+            asked.map_err(too_late).and_then(|asked| asked).map_err(|why| silent(socket, &why))?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let words = Limited::new(body, ANSWER_SIZE_MAX).collect().await.map(http_body_util::Collected::to_bytes);
+            let words = String::from_utf8_lossy(&words.unwrap_or_default()).trim().to_string();
+            return Err(Failure::new(Exit::Runtime, format!("the gateway refuses: {words} ({status})")));
+        }
+        loop {
+            let piece = match tokio::time::timeout(STREAM_TICK, body.frame()).await {
+                Err(_) => Bytes::new(),
+                // The gateway ended, with the stream or in the middle of it.
+                Ok(None | Some(Err(_))) => return Ok(()),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            };
+            if !take(&piece)? {
+                return Ok(());
+            }
+        }
+    })
+}
+
 async fn ask(socket: &Path, target: &str) -> Result<Bytes, String> {
+    let (response, _sender) = request(socket, target).await?;
+    if !response.status().is_success() {
+        return Err(format!("it says {}", response.status()));
+    }
+    let body = Limited::new(response.into_body(), ANSWER_SIZE_MAX).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+}
+
+/// The head of the answer, and what keeps the connection.
+async fn request(socket: &Path, target: &str) -> Result<(hyper::Response<Incoming>, Requests), String> {
     let stream = tokio::net::UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
@@ -192,11 +247,7 @@ async fn ask(socket: &Path, target: &str) -> Result<Bytes, String> {
     // The connection ends when the sender is dropped; both run on this thread.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    if !response.status().is_success() {
-        return Err(format!("it says {}", response.status()));
-    }
-    let body = Limited::new(response.into_body(), ANSWER_SIZE_MAX).collect().await;
-    body.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+    Ok((response, sender))
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ struct Inner {
     started_on: ThreadId,
     /// Removed after clean-up; EAL leaves it behind.
     own_runtime_dir: Option<PathBuf>,
+    /// rte_pdump is set up.
+    capturable: bool,
 }
 
 impl Eal {
@@ -56,7 +58,13 @@ impl Eal {
         if let Some(base) = own_runtime_dir.as_deref().and_then(Path::parent) {
             sweep(base);
         }
-        let inner = Inner { started_on: thread::current().id(), own_runtime_dir };
+        // Lets dpdk-dumpcap, a secondary process, ask for copies of frames; it costs nothing until one does.
+        // SAFETY: EAL runs. It registers a function of the library with EAL's own thread for such questions.
+        let capturable = unsafe { sys::rte_pdump_init() } == 0;
+        if !capturable {
+            log::show("note: dpdk-dumpcap will not work: DPDK's packet capture cannot be set up");
+        }
+        let inner = Inner { started_on: thread::current().id(), own_runtime_dir, capturable };
         Ok(Eal { _inner: Arc::new(inner) })
     }
 
@@ -78,7 +86,12 @@ impl Drop for Inner {
             return;
         }
         // SAFETY: this is the main lcore, and no port, pool or task exists: each holds an `Eal`.
-        unsafe { sys::rte_eal_cleanup() };
+        unsafe {
+            if self.capturable {
+                sys::rte_pdump_uninit();
+            }
+            sys::rte_eal_cleanup();
+        }
         remove(self.own_runtime_dir.as_deref());
     }
 }

@@ -1,10 +1,11 @@
 //! Frames on their way out: a bounded queue between the connections and the port's transmit ring.
 //!
-//! Owns the order of frames and the backlog limit. Refuses to drop what it accepted: a frame taken by [`TxQueue::push`]
-//! reaches the port, however many turns that takes.
+//! Owns the order of frames, the backlog limit, and the worker's tap, which sees frames that leave or are dropped. Refuses
+//! to drop what it accepted: a frame taken by [`TxQueue::push`] reaches the port, however many turns that takes.
 
 use crate::limits::TX_BACKLOG_MAX;
 use crate::port::{BURST_MAX, Burst, Frame, Port};
+use crate::telemetry::tap::Tap;
 use crate::telemetry::{Counter, Counters};
 use std::collections::VecDeque;
 
@@ -14,11 +15,21 @@ pub struct TxQueue<F> {
     rest: VecDeque<F>,
     /// Bytes pushed and not yet counted.
     bytes: u64,
+    /// Frames at the front of `head` that the tap has seen and the port did not take.
+    seen: usize,
+    /// The live capture's hold on this worker.
+    pub tap: Tap,
 }
 
 impl<F: Frame> Default for TxQueue<F> {
     fn default() -> Self {
-        TxQueue { head: Burst::new(), rest: VecDeque::with_capacity(TX_BACKLOG_MAX), bytes: 0 }
+        TxQueue {
+            head: Burst::new(),
+            rest: VecDeque::with_capacity(TX_BACKLOG_MAX),
+            bytes: 0,
+            seen: 0,
+            tap: Tap::default(),
+        }
     }
 }
 
@@ -55,12 +66,24 @@ impl<F: Frame> TxQueue<F> {
         Ok(())
     }
 
+    /// Drops a frame that was to be sent, and counts it.
+    pub fn discard(&mut self, frame: F, reason: Counter, counters: &Counters) {
+        counters.inc(reason);
+        self.tap.dropped(&frame, reason);
+        drop(frame);
+    }
+
     /// Hands frames to the port until it takes no more or none is left; returns how many it took.
     pub fn flush<P: Port<Frame = F>>(&mut self, port: &mut P, counters: &Counters) -> usize {
         let mut sent = 0;
         counters.add(Counter::TxBytes, core::mem::take(&mut self.bytes));
         while !self.head.is_empty() {
+            if self.tap.is_on() {
+                self.tap.sent(self.head.get(self.seen..).unwrap_or_default());
+                self.seen = self.head.len();
+            }
             let taken = port.transmit(&mut self.head);
+            self.seen = self.seen.saturating_sub(taken);
             counters.add(Counter::TxFrames, taken as u64);
             sent += taken;
             let full = !self.head.is_empty();

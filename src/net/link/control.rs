@@ -116,7 +116,8 @@ impl<F: Frame> Link<F> {
         let ethertype = if packet.ipv6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
         self.header(requester, ethertype).write(frame.bytes_mut());
         frame.set_tx(TxMeta::default());
-        io.push(frame, Counter::IcmpEchoTx)
+        io.push(frame, Counter::IcmpEchoTx);
+        Ok(())
     }
 
     fn neighbor_discovery<P: Port<Frame = F>>(

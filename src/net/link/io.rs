@@ -17,17 +17,18 @@ pub(super) struct Io<'a, P: Port> {
 }
 
 impl<P: Port> Io<'_, P> {
-    /// Queues a frame and counts it as sent.
-    pub(super) fn push(&mut self, frame: P::Frame, sent: Counter) -> Result<(), Counter> {
-        self.tx.push(frame).map_err(|_frame| Counter::DropBacklog)?;
-        self.counters.inc(sent);
-        Ok(())
+    /// Queues a frame and counts it as sent, or as dropped.
+    pub(super) fn push(&mut self, frame: P::Frame, sent: Counter) {
+        match self.tx.push(frame) {
+            Ok(()) => self.counters.inc(sent),
+            Err(frame) => self.tx.discard(frame, Counter::DropBacklog, self.counters),
+        }
     }
 
     pub(super) fn push_with_header(&mut self, mut frame: P::Frame, header: &LinkHeader) {
         header.write(frame.bytes_mut());
-        if self.tx.push(frame).is_err() {
-            self.counters.inc(Counter::DropBacklog);
+        if let Err(frame) = self.tx.push(frame) {
+            self.tx.discard(frame, Counter::DropBacklog, self.counters);
         }
     }
 
@@ -53,6 +54,7 @@ impl<P: Port> Io<'_, P> {
         let room = frame.bytes_mut().get_mut(len..len + payload.len()).ok_or(Counter::DropFrameAlloc)?;
         room.copy_from_slice(payload);
         frame.set_tx(TxMeta::default());
-        self.push(frame, sent)
+        self.push(frame, sent);
+        Ok(())
     }
 }

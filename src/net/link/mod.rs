@@ -181,8 +181,7 @@ impl<F: Frame> Link<F> {
     ) {
         let mut io = Io { now, port, tx, counters };
         let Some(next_hop) = self.routes.next_hop(destination) else {
-            counters.inc(Counter::DropUnroutable);
-            return;
+            return io.tx.discard(frame, Counter::DropUnroutable, counters);
         };
         if self.snapshot.lookup(next_hop).is_none() {
             self.refresh();
@@ -193,7 +192,8 @@ impl<F: Frame> Link<F> {
         }
     }
 
-    /// Takes a frame that `classify` called `Class::Control`: answers it, learns from it, or drops and counts it.
+    /// Takes a frame that `classify` called `Class::Control`: answers it, learns from it, or drops and counts it, and says
+    /// so.
     pub fn control<P: Port<Frame = F>>(
         &mut self,
         frame: F,
@@ -201,11 +201,11 @@ impl<F: Frame> Link<F> {
         port: &mut P,
         tx: &mut TxQueue<F>,
         counters: &Counters,
-    ) {
+    ) -> Option<Counter> {
         let mut io = Io { now, port, tx, counters };
-        if let Err(counter) = self.try_control(frame, &mut io) {
-            counters.inc(counter);
-        }
+        let dropped = self.try_control(frame, &mut io).err()?;
+        counters.inc(dropped);
+        Some(dropped)
     }
 
     /// Does what time brings: requests again, gives frames up, probes neighbours in use, announces our addresses after
@@ -250,14 +250,13 @@ impl<F: Frame> Link<F> {
     /// Queues a frame for an unknown neighbour and asks for it.
     fn wait<P: Port<Frame = F>>(&mut self, frame: F, next_hop: IpAddr, io: &mut Io<'_, P>) {
         if self.waiting.is_full() {
-            io.counters.inc(Counter::DropUnresolved);
-            return;
+            return self.give_up(frame, next_hop, Counter::DropUnresolved, io);
         }
         match self.waiting.push(next_hop, frame) {
             Ok(Pushed::Queued) => {}
-            Ok(Pushed::Replaced(_oldest)) => io.counters.inc(Counter::DropUnresolved),
+            Ok(Pushed::Replaced(oldest)) => self.give_up(oldest, next_hop, Counter::DropUnresolved, io),
             Err(frame) => match self.neighbors.ask(next_hop, io.now) {
-                Ask::Full => io.counters.inc(Counter::DropNeighborLimit),
+                Ask::Full => self.give_up(frame, next_hop, Counter::DropNeighborLimit, io),
                 ask => {
                     self.waiting.start(next_hop, frame, io.now);
                     if ask == Ask::Send {
@@ -292,9 +291,19 @@ impl<F: Frame> Link<F> {
                         self.request(next_hop, None, io);
                     }
                 }
-                Due::GiveUp(frames) => io.counters.add(Counter::DropUnreachable, frames.len() as u64),
+                Due::GiveUp(next_hop, frames) => {
+                    for frame in frames {
+                        self.give_up(frame, next_hop, Counter::DropUnreachable, io);
+                    }
+                }
             }
         }
+    }
+
+    /// Drops a frame that lacks its link header. It gets one to nobody, for who may look at it.
+    fn give_up<P: Port<Frame = F>>(&self, mut frame: F, next_hop: IpAddr, reason: Counter, io: &mut Io<'_, P>) {
+        self.header([0; 6], ethertype_of(next_hop)).write(frame.bytes_mut());
+        io.tx.discard(frame, reason, io.counters);
     }
 
     /// Sends an ARP request or neighbour solicitation, to the neighbour's known MAC or to all who might have it.

@@ -72,7 +72,7 @@ impl Side {
     fn receive(&mut self, frame: SimFrame, now: Instant) -> Option<Vec<u8>> {
         match self.link.classify(&frame) {
             Class::Tcp(_) => return Some(frame.bytes().to_vec()),
-            Class::Control => self.link.control(frame, now, &mut self.port, &mut self.tx, &self.counters),
+            Class::Control => drop(self.link.control(frame, now, &mut self.port, &mut self.tx, &self.counters)),
             Class::Drop(counter) => self.counters.inc(counter),
         }
         None

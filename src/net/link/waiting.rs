@@ -38,7 +38,7 @@ pub(super) enum Pushed<F> {
 pub(super) enum Due<F> {
     Nothing,
     Ask(IpAddr),
-    GiveUp(Frames<F>),
+    GiveUp(IpAddr, Frames<F>),
 }
 
 impl<F> Waiting<F> {
@@ -95,7 +95,7 @@ impl<F> Waiting<F> {
             return Due::Nothing;
         }
         if queue.asks == SOLICITS_MAX {
-            return Due::GiveUp(self.take(index));
+            return Due::GiveUp(queue.next_hop, self.take(index));
         }
         queue.asks += 1;
         queue.next_ask = now + RETRANS_TIME;

@@ -28,6 +28,7 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Takes one burst from the port and gives each segment to its connection. Returns the number of frames.
     pub fn receive(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.refresh();
+        self.tx.tap.follow(&self.counters.tap, now.nanos());
         let mut burst = core::mem::take(&mut self.burst);
         let received = port.receive(&mut burst);
         if received > 0 {
@@ -43,12 +44,15 @@ impl<P: Port, S: Default> Stack<P, S> {
         for frame in burst.iter() {
             frame.prefetch();
         }
+        if self.tx.tap.is_on() {
+            self.tx.tap.stage(burst);
+        }
         let mut work: ArrayVec<Work, BURST_MAX> = ArrayVec::new();
         let mut control: ArrayVec<u8, BURST_MAX> = ArrayVec::new();
         for (i, frame) in burst.iter_mut().enumerate() {
             bytes += frame.bytes().len();
             if frame.is_chained() && !flatten(frame) {
-                self.counters.inc(Counter::DropChain);
+                self.drop_at(i as u8, Counter::DropChain);
                 continue;
             }
             match self.link.classify_bytes(frame.bytes(), frame.rx()) {
@@ -61,21 +65,45 @@ impl<P: Port, S: Default> Stack<P, S> {
                     work.push(Work { frame: i as u8, hash, likely: None, segment });
                 }
                 Class::Control => control.push(i as u8),
-                Class::Drop(reason) => self.counters.inc(reason),
+                Class::Drop(reason) => self.drop_at(i as u8, reason),
             }
         }
         self.counters.add(Counter::RxFrames, burst.len() as u64);
         self.counters.add(Counter::RxBytes, bytes as u64);
         self.prefetch(&mut work);
         for item in &work {
+            self.tx.tap.at(item.frame);
             self.segment(port, burst[usize::from(item.frame)].bytes(), item, now);
         }
         // Taken out from the back, so that the positions stay right, and answered in the order received.
         let mut taken = Burst::<P::Frame>::new();
         control.iter().rev().for_each(|i| taken.push(burst.swap_remove(usize::from(*i))));
-        while let Some(frame) = taken.pop() {
-            self.link.control(frame, now, port, &mut self.tx, &self.counters);
+        for index in control {
+            let Some(frame) = taken.pop() else { break };
+            if let Some(reason) = self.link.control(frame, now, port, &mut self.tx, &self.counters) {
+                self.tx.tap.at(index);
+                self.tx.tap.mark(reason);
+            }
         }
+        if self.tx.tap.is_on() {
+            self.tx.tap.commit();
+        }
+    }
+
+    /// Counts the drop of a frame of the burst.
+    #[cold]
+    #[inline(never)]
+    fn drop_at(&mut self, index: u8, reason: Counter) {
+        self.tx.tap.at(index);
+        self.drop_segment(reason);
+    }
+
+    /// Counts the drop of the frame being processed.
+    #[cold]
+    #[inline(never)]
+    fn drop_segment(&mut self, reason: Counter) {
+        self.counters.inc(reason);
+        self.tx.tap.mark(reason);
     }
 
     /// Loads the slots of the whole burst, then their sockets.
@@ -112,7 +140,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         if (segment.flags & (SYN | RST) != 0 || slot.phase != Phase::Open)
             && let Some(reason) = self.unexpected(port, index, segment, now)
         {
-            return self.counters.inc(reason);
+            return self.drop_segment(reason);
         }
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
@@ -177,22 +205,22 @@ impl<P: Port, S: Default> Stack<P, S> {
             match self.time_wait.segment(&segment.key, &seen, now) {
                 Verdict::Absent => {}
                 Verdict::Reuse(state) => return self.reuse(port, segment, packet, hash, state, now),
-                Verdict::Ignore => return self.counters.inc(Counter::DropTimeWait),
+                Verdict::Ignore => return self.drop_segment(Counter::DropTimeWait),
                 Verdict::Acknowledge(state) => {
-                    self.counters.inc(Counter::DropTimeWait);
+                    self.drop_segment(Counter::DropTimeWait);
                     return self.acknowledge(port, segment, state, now);
                 }
             }
         }
         if segment.flags & (SYN | ACK | RST | FIN) == SYN && self.listens(segment) {
             if let Err(reason) = self.accept(port, segment, packet, hash, now) {
-                self.counters.inc(reason);
+                self.drop_segment(reason);
             }
             return;
         }
         // RFC 9293, 3.10.7.2: a listener answers SYN and ACK only.
         if segment.flags & RST != 0 || (segment.flags & ACK == 0 && self.listens(segment)) {
-            return self.counters.inc(Counter::DropNoConnection);
+            return self.drop_segment(Counter::DropNoConnection);
         }
         self.refuse(port, segment, packet, now);
     }
@@ -214,7 +242,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         match accepted {
             Ok(()) => self.counters.inc(Counter::TimeWaitReused),
             Err(reason) => {
-                self.counters.inc(reason);
+                self.drop_segment(reason);
                 self.time_wait.insert(&segment.key, state, now);
             }
         }
@@ -271,9 +299,9 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Answers a segment for a closed port (RFC 9293, 3.10.7.1), within the limit.
     fn refuse(&mut self, port: &mut P, segment: &Segment, packet: &[u8], now: Instant) {
         if !self.rst_limit.take(now) {
-            return self.counters.inc(Counter::DropRstLimit);
+            return self.drop_segment(Counter::DropRstLimit);
         }
-        self.counters.inc(Counter::DropNoConnection);
+        self.drop_segment(Counter::DropNoConnection);
         let l2 = self.link.resolve(segment.key.remote_ip());
         let mut wire = wire!(self, port, l2.as_ref());
         self.engine.refuse(now, packet, &mut wire);
