@@ -182,6 +182,7 @@ pub fn start(subject: &Subject, request: &Request, open: Rc<Cell<bool>>) -> Opti
 
 /// A capture that is on; dropping it turns it off.
 struct Running {
+    /// Of the workers, while it is on.
     counters: Vec<Arc<Counters>>,
     captures: Vec<Arc<Capture>>,
     /// What makes nanoseconds since 1970 of the workers' time.
@@ -291,8 +292,9 @@ impl Running {
         sender.send(piece).await.map_err(|_| Gone)
     }
 
-    fn stop(&self) {
-        self.counters.iter().for_each(|counters| counters.tap.stop());
+    /// Once: the next capture may begin from here on.
+    fn stop(&mut self) {
+        self.counters.drain(..).for_each(|counters| counters.tap.stop());
     }
 }
 
@@ -418,6 +420,27 @@ mod tests {
         });
         assert_eq!((seen.packets, seen.lost), (*RECORDS.end() as u64, 10));
         assert!(bytes.windows(9).any(|words| words == b"net_fake0"));
+    }
+
+    #[test]
+    fn the_end_of_a_capture_leaves_the_next_one_alone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let subject = subject(Fake::default());
+            let switch = &subject.workers[0].counters.tap;
+            let mut first = start(&subject, &Request::parse("duration=1ms").unwrap(), Rc::default()).unwrap();
+            // A worker that has not let go yet.
+            let mut tap = Tap::default();
+            tap.follow(switch, 7);
+            while switch.is_on() {
+                sleep(TICK).await;
+            }
+            let _second = start(&subject, &Request::parse("").unwrap(), Rc::default()).unwrap();
+            drop(tap);
+            while first.pieces.recv().await.is_some() {}
+            tokio::task::yield_now().await;
+            assert!(switch.is_on());
+        });
     }
 
     #[test]
