@@ -10,6 +10,8 @@ use bed::GatewayWorker;
 use client::Client;
 use penstock::mem::Arena;
 use penstock::sim::port::FramePool;
+use penstock::telemetry::Counters;
+use penstock::telemetry::tap::{Capture, Filter};
 use penstock::time::{Instant, Now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -43,6 +45,7 @@ const CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: 10.7.0.2\r\nConnection: close\r\n
 
 struct Bed {
     worker: GatewayWorker,
+    counters: Arc<Counters>,
     client: Client,
     now: Now,
     /// Allocations inside turns.
@@ -54,9 +57,10 @@ impl Bed {
         let config = Arc::new(bed::config(256));
         let pool = FramePool::new(4_096);
         let arena = Arena::heap(GatewayWorker::arena_size(&config));
-        let (worker, _) = bed::worker(&config, bed::caps(true), &pool, arena);
+        let (worker, counters) = bed::worker(&config, bed::caps(true), &pool, arena);
         let client = Client::new(pool, CONNECTIONS, request);
-        let mut bed = Bed { worker, client, now: Now { mono: Instant::ZERO, unix_s: 1_700_000_000 }, allocations: 0 };
+        let now = Now { mono: Instant::ZERO, unix_s: 1_700_000_000 };
+        let mut bed = Bed { worker, counters, client, now, allocations: 0 };
         bed.turn();
         bed
     }
@@ -97,6 +101,19 @@ fn a_turn_allocates_nothing_in_steady_state() {
     (0..200).for_each(|_| bed.ask_all());
     assert_eq!(bed.client.answers - answers, 200 * CONNECTIONS as u64);
     assert_eq!(bed.allocations - warm, 0, "allocations for keep-alive requests");
+
+    let capture = Arc::new(Capture::new(Filter::default(), 128, 1_000));
+    bed.counters.tap.start(Arc::clone(&capture), 1);
+    bed.turn();
+    let warm = bed.allocations;
+    // A frame in and a frame out for each request, more than there are records.
+    (0..10).for_each(|_| bed.ask_all());
+    assert_eq!(bed.allocations - warm, 0, "allocations while a capture is on");
+    let copied = std::iter::from_fn(|| capture.take()).count() as u64;
+    assert_eq!((copied, copied + capture.lost()), (1_000, 20 * CONNECTIONS as u64));
+    bed.counters.tap.stop();
+    bed.turn();
+    assert_eq!(Arc::strong_count(&capture), 1, "the worker let go of it");
 
     let mut bed = Bed::new(CLOSE);
     let rounds = |bed: &mut Bed, n: usize| {

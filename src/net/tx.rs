@@ -104,6 +104,8 @@ mod tests {
     use super::*;
     use crate::port::Caps;
     use crate::sim::port::{FramePool, SimFrame, SimPort};
+    use crate::telemetry::tap::{Capture, Filter};
+    use std::sync::Arc;
 
     /// A full queue of frames that hold their number.
     fn filled(pool: &FramePool) -> (TxQueue<SimFrame>, u32) {
@@ -141,6 +143,31 @@ mod tests {
         assert_eq!(counters.read(Counter::TxFrames), u64::from(held));
         assert_eq!(counters.read(Counter::TxBytes), 4 * u64::from(held));
         assert_eq!(pool.live(), 0);
+    }
+
+    #[test]
+    fn a_capture_sees_each_frame_once_however_often_it_is_offered() {
+        let pool = FramePool::new(2 * TX_BACKLOG_MAX);
+        let counters = Counters::default();
+        let mut port = SimPort::new(Caps::default(), pool.clone());
+        let capture = Arc::new(Capture::new(Filter::default(), 64, 2 * TX_BACKLOG_MAX));
+        let (mut queue, held) = filled(&pool);
+        counters.tap.start(Arc::clone(&capture), 1);
+        queue.tap.follow(&counters.tap, 1);
+        for limit in [0, 1, 63, 64, 65, 200].into_iter().cycle() {
+            port.tx_limit = limit;
+            queue.flush(&mut port, &counters);
+            if queue.is_empty() {
+                break;
+            }
+        }
+        queue.discard(pool.frame(b"last").unwrap(), Counter::DropBacklog, &counters);
+        let records: Vec<_> = core::iter::from_fn(|| capture.take()).collect();
+        let numbers: Vec<u8> = records.iter().take(held as usize).flat_map(|record| record.bytes.clone()).collect();
+        assert_eq!(numbers, (0..held).flat_map(u32::to_be_bytes).collect::<Vec<u8>>());
+        let last = &records[held as usize..];
+        assert_eq!((last.len(), last[0].dropped), (1, Some(Counter::DropBacklog)));
+        assert_eq!(counters.read(Counter::DropBacklog), 1);
     }
 
     #[test]
