@@ -157,6 +157,7 @@ mod tests {
         for limit in [0, 1, 63, 64, 65, 200].into_iter().cycle() {
             port.tx_limit = limit;
             queue.flush(&mut port, &counters);
+            port.tx.clear();
             if queue.is_empty() {
                 break;
             }
