@@ -20,9 +20,11 @@ pub mod http;
 pub mod worker;
 // L4
 pub mod gateway;
+pub mod loadgen;
 // L5
 pub mod cli;
 pub mod control;
+pub mod report;
 pub mod runtime;
 // A false world, joined to worker where runtime joins dpdk
 pub mod sim;

@@ -30,13 +30,15 @@ const EDGES: &[(&str, &str, bool, &[&str])] = &[
     ("http", "L2", true, &[]),
     ("worker", "L3", true, &["http", "net"]),
     ("gateway", "L4", true, &["http", "worker"]),
-    ("runtime", "L5", true, &["control", "dpdk", "gateway", "net", "worker"]),
-    ("control", "L5", true, &["gateway", "worker"]),
-    ("cli", "L5", true, &["control", "runtime"]),
-    ("sim", "sim", true, &["gateway", "http", "net", "worker"]),
+    ("loadgen", "L4", true, &["http", "net", "worker"]),
+    ("report", "L5", true, &["loadgen"]),
+    ("runtime", "L5", true, &["control", "dpdk", "gateway", "loadgen", "net", "report", "worker"]),
+    ("control", "L5", true, &["gateway", "loadgen", "worker"]),
+    ("cli", "L5", true, &["control", "report", "runtime"]),
+    ("sim", "sim", true, &["gateway", "http", "loadgen", "net", "worker"]),
 ];
 /// Modules whose tests may use `sim` as well.
-const SIM_IN_TESTS: &[&str] = &["gateway", "net", "worker"];
+const SIM_IN_TESTS: &[&str] = &["gateway", "loadgen", "net", "worker"];
 /// What the program's `main.rs` may use of the library.
 const MAIN_USES: &[&str] = &["cli", "failure"];
 
