@@ -86,6 +86,7 @@ counters! {
     IcmpEchoTx: "penstock_icmp_echo_total" "kind" = "reply_tx", "Echo replies sent";
     // Connections
     ConnAccepted: "penstock_connections_accepted_total" "" = "", "Connections that completed the handshake";
+    ConnConnected: "penstock_connections_established_total" "" = "", "Connections of our own that completed the handshake";
     ConnSyn: "penstock_handshakes_total" "" = "", "Handshakes begun";
     ConnClosed: "penstock_connections_closed_total" "reason" = "closed", "Closed by FIN in both directions";
     ConnReset: "penstock_connections_closed_total" "reason" = "reset", "Reset by the peer";

@@ -1,4 +1,4 @@
-//! HTTP/1.1, the server's side: bytes to messages and back (RFC 9110, RFC 9112).
+//! HTTP/1.1: bytes to messages and back (RFC 9110, RFC 9112); [`answer`] is the client's side, the rest the server's.
 //!
 //! Owns the grammar: where a head ends, what it says, how a body is framed, how an answer looks. Refuses to know
 //! connections, sockets, time or routes: every function takes bytes and gives a verdict, and none but
@@ -12,6 +12,7 @@
 //! What is ambiguous is refused: two readers of one byte stream that disagree on where a message ends are how requests
 //! are smuggled (RFC 9112, 11.2). A [`Reject`] always ends the connection.
 
+pub mod answer;
 pub mod body;
 pub mod head;
 mod lanes;

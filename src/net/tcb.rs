@@ -7,6 +7,7 @@
 use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
 use crate::mem::{Block, Borrower, Lent};
 use crate::net::ip;
+use crate::net::isn;
 use crate::net::key::FlowKey;
 use crate::net::link::LinkHeader;
 use crate::net::tx::TxQueue;
@@ -20,7 +21,7 @@ use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxT
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
 use smoltcp::time::Instant as SmolInstant;
 use smoltcp::wire::{
-    HardwareAddress, IpAddress, IpListenEndpoint, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    HardwareAddress, IpAddress, IpEndpoint, IpListenEndpoint, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 pub use smoltcp::socket::tcp::State;
@@ -338,6 +339,14 @@ impl Engine {
     }
 }
 
+/// An `Interface` whose next random number is `isn`: smoltcp draws initial sequence numbers from its own generator, a
+/// permuted congruential one, of which the output can be computed backwards.
+fn chooser(isn: u32, mtu: u16, now: Instant) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ip);
+    config.random_seed = isn::seed_before(isn);
+    Interface::new(config, &mut Blueprint(mtu), smol(now))
+}
+
 #[inline]
 fn smol(now: Instant) -> SmolInstant {
     SmolInstant::from_micros(now.micros() as i64)
@@ -365,10 +374,30 @@ impl Tcb {
         size_of::<SocketStorage<'static>>().next_multiple_of(64) + rx_ring + tx_ring
     }
 
-    /// A socket that waits for the SYN of `key`'s connection. Always a new one: smoltcp's reset keeps congestion, SACK
-    /// and timestamp state.
+    /// A socket that waits for the SYN of `key`'s connection.
     pub fn listen(block: Block, rx_ring: usize, key: &FlowKey) -> Tcb {
         let endpoint = IpListenEndpoint { addr: Some(address(key.local_ip())), port: key.local_port };
+        Tcb::build(block, rx_ring, |socket| {
+            let listening = socket.listen(endpoint);
+            debug_assert!(listening.is_ok(), "link refuses port 0");
+        })
+    }
+
+    /// A socket whose SYN `Engine::send` emits next, with the initial sequence number `isn`. None for a key that no
+    /// connection can have: port or address zero, or families that differ.
+    pub fn connect(block: Block, rx_ring: usize, key: &FlowKey, isn: u32, mtu: u16, now: Instant) -> Option<Tcb> {
+        let remote = IpEndpoint { addr: address(key.remote_ip()), port: key.remote_port };
+        let local = IpListenEndpoint { addr: Some(address(key.local_ip())), port: key.local_port };
+        let mut iface = chooser(isn, mtu, now);
+        let mut connected = false;
+        let tcb = Tcb::build(block, rx_ring, |socket| {
+            connected = socket.connect(iface.context(), remote, local).is_ok();
+        });
+        connected.then_some(tcb)
+    }
+
+    /// Always a new socket: smoltcp's reset keeps congestion, SACK and timestamp state.
+    fn build(block: Block, rx_ring: usize, begin: impl FnOnce(&mut Socket<'_>)) -> Tcb {
         let set = Lent::new(block, |room| {
             let storage = room.place([SocketStorage::EMPTY]);
             room.next_line();
@@ -379,8 +408,7 @@ impl Tcb {
             // An answer carries the ACK in the same turn; without one the ACK leaves at the end of the turn.
             socket.set_ack_delay(None);
             socket.set_congestion_control(CongestionControl::Reno);
-            let listening = socket.listen(endpoint);
-            debug_assert!(listening.is_ok(), "link refuses port 0");
+            begin(&mut socket);
             let mut set = SocketSet::new(&mut storage[..]);
             let handle = set.add(socket);
             debug_assert_eq!(handle, only());
@@ -487,5 +515,39 @@ fn address(ip: IpAddr) -> IpAddress {
     match ip {
         IpAddr::V4(ip) => IpAddress::Ipv4(ip),
         IpAddr::V6(ip) => IpAddress::Ipv6(ip),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Hugepages;
+    use crate::mem::{Arena, ArenaOptions};
+    use crate::port::Caps;
+    use crate::sim::port::{FramePool, SimPort};
+
+    /// The sequence number of the SYN that a connection with this initial sequence number sends.
+    fn sent_isn(isn: u32) -> u32 {
+        let options = ArenaOptions { hugepages: Hugepages::Off, numa_node: None };
+        let arena = Arena::new(1 << 20, options).unwrap();
+        let pool = arena.pool(Tcb::footprint(2048, 2048), 1).unwrap();
+        let key = FlowKey::v4([10, 0, 0, 2], [10, 0, 0, 1], 80, 5000);
+        let mut tcb = Tcb::connect(pool.take().unwrap(), 2048, &key, isn, 1500, Instant::ZERO).unwrap();
+        let caps = Caps { mtu: 1500, ..Caps::default() };
+        let mut port = SimPort::new(caps.clone(), FramePool::new(8));
+        let (mut tx, mut spare, mut unresolved) = (TxQueue::default(), None, Unresolved::new());
+        let (counters, l2) = (Counters::default(), LinkHeader::default());
+        let mut wire =
+            Wire::new(&mut port, &mut tx, &mut spare, &caps, &counters, 14, Some(&l2), &mut unresolved);
+        assert!(Engine::new(1500, 7, Instant::ZERO).send(Instant::ZERO, &mut tcb, &mut wire));
+        // SYN counts for one.
+        wire.sent.last.seq_end().wrapping_sub(1)
+    }
+
+    #[test]
+    fn the_initial_sequence_number_is_the_chosen_one() {
+        for isn in [0, 1, 2, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x1234_5678] {
+            assert_eq!(sent_isn(isn), isn);
+        }
     }
 }

@@ -179,6 +179,11 @@ impl TimeWait {
         if is_acceptable(&state, segment) { Verdict::Ignore } else { Verdict::Acknowledge(state) }
     }
 
+    /// Whether a live entry has this key.
+    pub fn holds(&self, key: &FlowKey, now: Instant) -> bool {
+        self.len > 0 && self.find(key).is_some_and(|index| !is_past(self.entries[index].expires, now))
+    }
+
     /// Ends entries whose time is over, looking at `max` at most; returns how many ended.
     pub fn expire(&mut self, now: Instant, max: usize) -> usize {
         let before = self.len;

@@ -4,6 +4,7 @@
 //! with another worker but the neighbours; to read a clock; to know DPDK.
 
 mod app;
+pub mod client;
 mod count;
 mod drain;
 mod h1;

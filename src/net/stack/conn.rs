@@ -27,11 +27,11 @@ pub enum Event {
 
 /// A connection and its byte streams, for the time it is served.
 pub struct Conn<'a> {
-    id: ConnId,
-    tcb: &'a mut Tcb,
-    phase: &'a mut Phase,
-    deadline: &'a mut Instant,
-    listener: u8,
+    pub(super) id: ConnId,
+    pub(super) tcb: &'a mut Tcb,
+    pub(super) phase: &'a mut Phase,
+    pub(super) deadline: &'a mut Instant,
+    pub(super) listener: u8,
 }
 
 impl Conn<'_> {
@@ -166,13 +166,19 @@ fn serve_slot<S>(slot: &mut Slot<S>, index: u32, f: &mut impl FnMut(&mut S, &mut
         Phase::Open => true,
         // The session may still read, to linger.
         Phase::Closing => matches!(state, State::FinWait1 | State::FinWait2),
-        Phase::Free | Phase::Handshake | Phase::Ended => false,
+        // Who began the connection is told that it was refused, or that nobody answered.
+        Phase::Handshake => slot.outgoing && slot.expired,
+        Phase::Ended => slot.outgoing && slot.reset,
+        Phase::Free => false,
     };
     if !served {
         return;
     }
     let event = if slot.reset && state == State::Closed {
         Event::Reset
+    } else if slot.phase == Phase::Handshake {
+        // The flush ends it.
+        Event::Deadline
     } else if slot.expired && slot.phase == Phase::Open {
         slot.expired = false;
         Event::Deadline

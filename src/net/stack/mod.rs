@@ -5,17 +5,20 @@
 //! looked up and prefetched before it is processed; work per turn does not depend on how many connections are idle.
 
 mod conn;
+mod connect;
 mod drain;
 mod receive;
 mod transmit;
 
 pub use conn::{Conn, ConnId, Event};
+pub use connect::ConnectError;
 pub use drain::Need;
 
 use crate::config::{Config, Listener};
 use crate::failure::Failure;
 use crate::mem::{Arena, BlockPool, Slice};
 use crate::net::flow::FlowTable;
+use crate::net::isn::Isn;
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
 use crate::net::rate::AnswerLimit;
@@ -64,6 +67,8 @@ struct Slot<S> {
     expired: bool,
     /// Is counted as closing.
     closing: bool,
+    /// We began the connection.
+    outgoing: bool,
     /// The listener's place in the configuration.
     listener: u8,
     l2_generation: u64,
@@ -94,6 +99,7 @@ pub struct Stack<P: Port, S> {
     caps: Caps,
     counters: Arc<Counters>,
     engine: Engine,
+    isn: Isn,
     link: Link<P::Frame>,
     flows: FlowTable,
     slots: Slice<Slot<S>>,
@@ -189,6 +195,7 @@ impl<P: Port, S: Default> Stack<P, S> {
                 listeners: config.listeners.clone(),
             },
             engine: Engine::new(caps.mtu, secret[0], now),
+            isn: Isn::new([secret[0], secret[3]]),
             link,
             flows: FlowTable::new(arena, connections, [secret[1], secret[2]])?,
             slots,
@@ -295,6 +302,21 @@ impl<P: Port, S: Default> Stack<P, S> {
 const EXPIRE_MAX: usize = 64;
 
 impl<S> Slot<S> {
+    /// Occupies the slot with a new connection, whose handshake ends at `deadline`.
+    fn begin(&mut self, key: FlowKey, tcb: Tcb, deadline: Instant) {
+        self.key = key;
+        self.tcb = Some(tcb);
+        self.phase = Phase::Handshake;
+        self.reset = false;
+        self.outgoing = false;
+        self.last = Last::default();
+        self.armed = Instant::FAR;
+        self.expired = false;
+        self.deadline = deadline;
+        self.l2 = None;
+        self.l2_generation = u64::MAX;
+    }
+
     /// Resolves the link header again when the neighbours changed.
     #[inline]
     fn refresh_header<F: Frame>(&mut self, link: &Link<F>) {
@@ -330,7 +352,7 @@ impl<S> Slot<S> {
             // smoltcp returns to LISTEN on an RST.
             State::Listen | State::Closed => self.phase = Phase::Ended,
             _ => {
-                counters.inc(Counter::ConnAccepted);
+                counters.inc(if self.outgoing { Counter::ConnConnected } else { Counter::ConnAccepted });
                 self.phase = Phase::Open;
                 self.deadline = Instant::FAR;
             }
@@ -350,6 +372,7 @@ impl<S: Default> Default for Slot<S> {
             reset: false,
             expired: false,
             closing: false,
+            outgoing: false,
             listener: 0,
             l2_generation: 0,
             l2: None,

@@ -3,7 +3,7 @@
 use super::{Phase, Stack, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
-use crate::net::tcb::{Last, Tcb, Wire};
+use crate::net::tcb::{Tcb, Wire};
 use crate::net::timewait::{self, Verdict};
 use crate::port::{BURST_MAX, Burst, Frame, Port};
 use crate::telemetry::Counter;
@@ -281,17 +281,9 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.counters.inc(Counter::ConnSyn);
         let listener = self.listener(segment).unwrap_or(0) as u8;
         let slot = &mut self.slots[index as usize];
-        slot.key = segment.key;
-        slot.tcb = Some(Tcb::listen(block, self.settings.rx_ring, &segment.key));
-        slot.phase = Phase::Handshake;
+        let tcb = Tcb::listen(block, self.settings.rx_ring, &segment.key);
+        slot.begin(segment.key, tcb, now + self.settings.handshake_timeout);
         slot.listener = listener;
-        slot.reset = false;
-        slot.last = Last::default();
-        slot.armed = Instant::FAR;
-        slot.expired = false;
-        slot.deadline = now + self.settings.handshake_timeout;
-        slot.l2 = None;
-        slot.l2_generation = u64::MAX;
         self.deliver(port, index, segment, packet, now);
         Ok(())
     }

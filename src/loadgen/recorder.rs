@@ -1,0 +1,188 @@
+//! Recording on the worker: every request into its cell and into the interval under way.
+//!
+//! Owns the hand-over of full intervals to the control side: two bounded queues, full ones out and empty ones back, so that
+//! nothing is allocated. Refuses to wait: without an empty one at hand the interval under way goes on, and says so by its
+//! end.
+
+use super::plan::Plan;
+use super::record::{DURATION_MAX, Interval, Outcome, Recording};
+use crate::time::Instant;
+use core::time::Duration;
+use crossbeam_queue::ArrayQueue;
+use std::sync::Arc;
+
+/// Intervals of one worker in all: one under way, the others with the control side or waiting for it.
+const INTERVALS: usize = 4;
+
+/// Where full intervals go, and empty ones come back.
+#[derive(Clone, Debug)]
+pub struct IntervalQueues {
+    full: Arc<ArrayQueue<Box<Interval>>>,
+    empty: Arc<ArrayQueue<Box<Interval>>>,
+}
+
+impl Default for IntervalQueues {
+    fn default() -> Self {
+        let empty = ArrayQueue::new(INTERVALS);
+        for _ in 1..INTERVALS {
+            // It has room for one more.
+            let _ = empty.push(Box::default());
+        }
+        IntervalQueues { full: Arc::new(ArrayQueue::new(INTERVALS)), empty: Arc::new(empty) }
+    }
+}
+
+impl IntervalQueues {
+    /// The oldest full interval; give it back with [`IntervalQueues::give_back`].
+    pub fn take(&self) -> Option<Box<Interval>> {
+        self.full.pop()
+    }
+
+    /// Returns an interval to the worker, emptied.
+    pub fn give_back(&self, mut interval: Box<Interval>) {
+        interval.clear();
+        let _ = self.empty.push(interval);
+    }
+}
+
+/// One worker's recording.
+pub struct Recorder {
+    recording: Recording,
+    current: Box<Interval>,
+    queues: IntervalQueues,
+    length: Duration,
+    /// When the interval under way ends; since the start of the schedule.
+    until: Instant,
+    classes: usize,
+    warmup: Box<[bool]>,
+}
+
+/// A request that ended.
+#[derive(Copy, Clone, Debug)]
+pub struct Ended {
+    /// Its stage.
+    pub stage: u16,
+    /// Its class.
+    pub class: u16,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// From its intended start, in nanoseconds.
+    pub latency: u64,
+    /// From its sending, in nanoseconds; counts if it was answered.
+    pub service: u64,
+    /// The status of its answer; 0: none.
+    pub status: u16,
+    /// Bytes of its answer.
+    pub bytes: u64,
+}
+
+impl Recorder {
+    /// A recorder whose intervals are `length` long.
+    pub fn new(plan: &Plan, queues: IntervalQueues, length: Duration) -> Recorder {
+        Recorder {
+            recording: Recording::new(plan),
+            current: Box::default(),
+            queues,
+            length,
+            until: Instant::ZERO + length,
+            classes: plan.classes.len(),
+            warmup: plan.stages.iter().map(|stage| stage.warmup).collect(),
+        }
+    }
+
+    /// Whether the interval under way is full. `elapsed`: since the start of the schedule.
+    #[inline]
+    pub fn is_full(&self, elapsed: Instant) -> bool {
+        elapsed >= self.until
+    }
+
+    /// Hands the interval over as it is.
+    #[cold]
+    pub fn roll(&mut self, elapsed: Instant, stage: u16, open: u32) {
+        // The schedule's marks, so that workers' intervals fit together.
+        while self.until <= elapsed {
+            self.until = self.until + self.length;
+        }
+        let Some(mut next) = self.queues.empty.pop() else { return };
+        next.start = elapsed;
+        let mut full = core::mem::replace(&mut self.current, next);
+        (full.end, full.stage, full.open) = (elapsed, stage, open);
+        // As many places as intervals.
+        let _ = self.queues.full.push(full);
+    }
+
+    /// A request was sent, so many nanoseconds later than it could have been.
+    #[inline]
+    pub fn sent(&mut self, stage: u16, class: u16, lag: u64, waited: bool, bytes: u64) {
+        let lag = lag.min(DURATION_MAX);
+        self.current.lag.saturating_record(lag);
+        if !self.is_warmup(stage) {
+            self.recording.lag.saturating_record(lag);
+        }
+        let cell = usize::from(stage) * self.classes + usize::from(class);
+        let counts = self.recording.cells.get_mut(cell).map(|cell| &mut cell.counts);
+        for counts in counts.into_iter().chain([&mut self.current.counts]) {
+            counts.sent += 1;
+            counts.waited += u64::from(waited);
+            counts.bytes_out += bytes;
+        }
+    }
+
+    /// A request ended.
+    #[inline]
+    pub fn ended(&mut self, ended: &Ended) {
+        let latency = ended.latency.min(DURATION_MAX);
+        let service = ended.service.min(DURATION_MAX);
+        let interval = &mut *self.current;
+        interval.latency.saturating_record(latency);
+        let cell = usize::from(ended.stage) * self.classes + usize::from(ended.class);
+        let Some(cell) = self.recording.cells.get_mut(cell) else { return };
+        cell.latency.saturating_record(latency);
+        if ended.outcome.is_answered() {
+            interval.service.saturating_record(service);
+            cell.service.saturating_record(service);
+        }
+        for counts in [&mut cell.counts, &mut interval.counts] {
+            counts.outcomes[ended.outcome as usize] += 1;
+            counts.bytes_in += ended.bytes;
+            if let Some(class) = counts.statuses.get_mut(usize::from(ended.status / 100).wrapping_sub(1)) {
+                *class += 1;
+            }
+        }
+    }
+
+    /// A handshake was completed in so many nanoseconds.
+    pub fn connected(&mut self, took: u64, stage: u16) {
+        let took = took.min(DURATION_MAX);
+        self.current.connect.saturating_record(took);
+        self.recording.connect.saturating_record(took);
+        self.count(stage, |counts| counts.connected += 1);
+    }
+
+    /// A connection could not be made.
+    pub fn connect_failed(&mut self, stage: u16) {
+        self.count(stage, |counts| counts.connect_failed += 1);
+    }
+
+    /// An idle connection was closed or reset by the target.
+    pub fn closed_idle(&mut self, stage: u16) {
+        self.count(stage, |counts| counts.closed_idle += 1);
+    }
+
+    /// What the whole run came to; the interval under way is handed over first.
+    pub fn finish(mut self, elapsed: Instant, stage: u16) -> Recording {
+        self.roll(elapsed, stage, 0);
+        self.recording
+    }
+
+    fn count(&mut self, stage: u16, f: impl Fn(&mut super::record::Counts)) {
+        f(&mut self.current.counts);
+        if let Some(cell) = self.recording.cells.get_mut(usize::from(stage) * self.classes) {
+            f(&mut cell.counts);
+        }
+    }
+
+    fn is_warmup(&self, stage: u16) -> bool {
+        self.warmup.get(usize::from(stage)).copied().unwrap_or(false)
+    }
+}

@@ -1,0 +1,218 @@
+//! A worker that asks: the turn of a load generator.
+//!
+//! Owns the same turn as the gateway's worker, with orders of a [`Caller`] between serving and transmitting. Refuses to
+//! choose addresses, times and requests.
+
+mod caller;
+mod known;
+mod session;
+
+pub use caller::{Answer, Ask, Caller, Fault, Order, Request};
+pub use session::Pending;
+
+use super::Turn;
+use crate::config::{Config, HttpLimits};
+use crate::failure::Failure;
+use crate::limits::MTU_MAX;
+use crate::mem::Arena;
+use crate::net::link::{Link, LinkConfig};
+use crate::net::neighbor::Neighbors;
+use crate::net::stack::{self, ConnId, Stack, StackParts};
+use crate::port::{BURST_MAX, Port};
+use crate::telemetry::{Counter, Counters, Gauge};
+use crate::time::{Instant, Now};
+use known::KnownAnswers;
+use session::H1Client;
+use std::sync::Arc;
+
+/// Orders carried out in one turn at most.
+const ORDERS_MAX: usize = BURST_MAX;
+
+/// What a client worker is made of.
+pub struct ClientParts<P, C> {
+    /// The queue pair.
+    pub port: P,
+    /// The program.
+    pub caller: C,
+    /// Addresses, rings and limits; its listeners and routes are not used.
+    pub config: Arc<Config>,
+    /// Requests that may be under way on one connection, 1..=64.
+    pub depth: u8,
+    /// The neighbour table all workers share.
+    pub neighbors: Arc<Neighbors>,
+    /// This worker's counters.
+    pub counters: Arc<Counters>,
+    /// Memory for connections, at least [`client_arena_size`] bytes.
+    pub arena: Arena,
+    /// Random bits for hashes and initial sequence numbers.
+    pub secret: [u64; 4],
+    /// The present.
+    pub now: Instant,
+}
+
+/// What the sessions of one worker share.
+pub struct ClientShared<C> {
+    /// The program.
+    pub(super) caller: C,
+    pub(super) now: Instant,
+    /// Limits for framing: content has none.
+    pub(super) limits: HttpLimits,
+    pub(super) known: KnownAnswers,
+    /// Room for a head that does not lie in one piece in its ring.
+    pub(super) scratch: Box<[u8]>,
+    pub(super) depth: u8,
+    /// For each slot `depth` requests under way.
+    pending: Box<[Pending]>,
+}
+
+impl<C> ClientShared<C> {
+    #[inline]
+    pub(super) fn pending(&mut self, id: ConnId, place: u8) -> &mut Pending {
+        &mut self.pending[id.slot as usize * usize::from(self.depth) + usize::from(place)]
+    }
+
+    pub(super) fn pending_ref(&self, id: ConnId, place: u8) -> &Pending {
+        &self.pending[id.slot as usize * usize::from(self.depth) + usize::from(place)]
+    }
+}
+
+impl<C: Caller> ClientShared<C> {
+    /// Whether the program wants to see the content of the answer to this request.
+    pub(super) fn watched(&self, id: ConnId, place: u8) -> bool {
+        self.caller.request(self.pending_ref(id, place).ask.class).watch
+    }
+}
+
+/// One lcore's share of a program that asks.
+pub struct ClientWorker<P: Port, C: Caller> {
+    port: P,
+    stack: Stack<P, H1Client>,
+    shared: ClientShared<C>,
+    counters: Arc<Counters>,
+}
+
+/// Bytes of arena a client worker with this configuration needs.
+pub fn client_arena_size(config: &Config) -> usize {
+    stack::arena_size::<H1Client>(config)
+}
+
+impl<P: Port, C: Caller> ClientWorker<P, C> {
+    /// Builds a worker. All memory is reserved here; the first turn announces its addresses.
+    pub fn new(parts: ClientParts<P, C>) -> Result<Self, Failure> {
+        let ClientParts { port, caller, config, depth, neighbors, counters, arena, secret, now } = parts;
+        let mut caps = port.caps().clone();
+        caps.mtu = caps.mtu.min(config.port.mtu.unwrap_or(MTU_MAX)).min(MTU_MAX);
+        let link = LinkConfig {
+            mac: caps.mac,
+            vlan: config.port.vlan,
+            addresses: config.port.addresses.clone(),
+            gateways: config.port.gateways.clone(),
+        };
+        let link = Link::new(link, neighbors, now);
+        let parts =
+            StackParts { config: &config, link, caps, counters: counters.clone(), arena: &arena, secret, now };
+        let mut stack = Stack::new(parts)?;
+        stack.stop_accepting();
+        let depth = depth.max(1);
+        let pending = vec![Pending::default(); config.workers.connections as usize * usize::from(depth)];
+        let shared = ClientShared {
+            caller,
+            now,
+            limits: HttpLimits { body_size: u64::MAX, ..config.http.clone() },
+            known: KnownAnswers::default(),
+            scratch: vec![0; config.tcp.rx_ring].into(),
+            depth,
+            pending: pending.into(),
+        };
+        Ok(ClientWorker { port, stack, shared, counters })
+    }
+
+    /// Receive, expire, serve, carry out orders, transmit: bounded work, no allocation, lock or system call of ours.
+    #[inline(never)]
+    pub fn turn(&mut self, now: Now) -> Turn {
+        let ClientWorker { port, stack, shared, counters } = self;
+        shared.now = now.mono;
+        let received = stack.receive(port, now.mono);
+        let expired = stack.expire(port, now.mono);
+        stack.serve(|session, conn, event| session.serve(conn, event, shared));
+        let ordered = carry_out(stack, shared);
+        let sent = stack.transmit(port, now.mono);
+        let turn = Turn { received, sent, expired: expired + ordered };
+        counters.inc(Counter::Turns);
+        if !turn.is_idle() {
+            counters.inc(Counter::TurnsBusy);
+        }
+        turn
+    }
+
+    /// Sets the gauges; for the loop, now and then.
+    pub fn set_gauges(&self) {
+        let (slots, half_open, closing) = (self.stack.connections(), self.stack.half_open(), self.stack.closing());
+        self.counters.set(Gauge::Handshake, half_open as u64);
+        self.counters.set(Gauge::Open, slots.saturating_sub(half_open + closing) as u64);
+        self.counters.set(Gauge::Closing, closing as u64);
+        self.counters.set(Gauge::TimeWait, self.stack.time_waits() as u64);
+    }
+
+    /// Shows every request under way to `f`, with the program.
+    pub fn each_pending(&mut self, mut f: impl FnMut(&Pending)) {
+        let shared = &self.shared;
+        self.stack.each_session(|id, session| session.each_pending(id, shared, &mut f));
+    }
+
+    /// Resets every connection at the next turn. Returns how many were established.
+    pub fn abort_all(&mut self, now: Now) -> usize {
+        self.stack.abort_all(now.mono)
+    }
+
+    /// The program.
+    pub fn caller(&self) -> &C {
+        &self.shared.caller
+    }
+
+    /// The program, for what is done between turns.
+    pub fn caller_mut(&mut self) -> &mut C {
+        &mut self.shared.caller
+    }
+
+    /// The connections below the sessions, to look at.
+    pub fn stack(&self) -> &Stack<P, impl Default> {
+        &self.stack
+    }
+
+    /// The port, for what is done between turns.
+    pub fn port_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
+
+    /// The port.
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+}
+
+/// Carries out what the program wants done; nothing while the transmit backlog is full. Returns how many orders it was.
+fn carry_out<P: Port, C: Caller>(stack: &mut Stack<P, H1Client>, shared: &mut ClientShared<C>) -> usize {
+    let mut done = 0;
+    while done < ORDERS_MAX && !stack.is_blocked() {
+        let now = shared.now;
+        let Some(order) = shared.caller.next(now) else { break };
+        done += 1;
+        match order {
+            Order::Connect(key) => {
+                let result = stack.connect(&key, now);
+                if let Ok(id) = result {
+                    stack.with_session(id, |session| session.begin(now));
+                }
+                shared.caller.connecting(result);
+            }
+            Order::Ask(id, ask) => {
+                if stack.visit(id, |session, conn| session.ask(conn, ask, shared)).is_none() {
+                    shared.caller.failed(id, &Pending { ask, sent: now }, Fault::Closed, now);
+                }
+            }
+            Order::Close(id) => _ = stack.visit(id, |session, conn| session.retire(conn, shared)),
+        }
+    }
+    done
+}
