@@ -21,7 +21,8 @@ use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxT
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
 use smoltcp::time::Instant as SmolInstant;
 use smoltcp::wire::{
-    HardwareAddress, IpAddress, IpEndpoint, IpListenEndpoint, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    HardwareAddress, IpAddress, IpEndpoint, IpListenEndpoint, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr,
+    TcpSeqNumber,
 };
 
 pub use smoltcp::socket::tcp::State;
@@ -537,8 +538,7 @@ mod tests {
         let mut port = SimPort::new(caps.clone(), FramePool::new(8));
         let (mut tx, mut spare, mut unresolved) = (TxQueue::default(), None, Unresolved::new());
         let (counters, l2) = (Counters::default(), LinkHeader::default());
-        let mut wire =
-            Wire::new(&mut port, &mut tx, &mut spare, &caps, &counters, 14, Some(&l2), &mut unresolved);
+        let mut wire = Wire::new(&mut port, &mut tx, &mut spare, &caps, &counters, 14, Some(&l2), &mut unresolved);
         assert!(Engine::new(1500, 7, Instant::ZERO).send(Instant::ZERO, &mut tcb, &mut wire));
         // SYN counts for one.
         wire.sent.last.seq_end().wrapping_sub(1)

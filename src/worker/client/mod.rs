@@ -109,8 +109,7 @@ impl<P: Port, C: Caller> ClientWorker<P, C> {
             gateways: config.port.gateways.clone(),
         };
         let link = Link::new(link, neighbors, now);
-        let parts =
-            StackParts { config: &config, link, caps, counters: counters.clone(), arena: &arena, secret, now };
+        let parts = StackParts { config: &config, link, caps, counters: counters.clone(), arena: &arena, secret, now };
         let mut stack = Stack::new(parts)?;
         stack.stop_accepting();
         let depth = depth.max(1);
@@ -173,6 +172,11 @@ impl<P: Port, C: Caller> ClientWorker<P, C> {
     /// The program, for what is done between turns.
     pub fn caller_mut(&mut self) -> &mut C {
         &mut self.shared.caller
+    }
+
+    /// Ends the worker, all but its program.
+    pub fn into_caller(self) -> C {
+        self.shared.caller
     }
 
     /// The connections below the sessions, to look at.
