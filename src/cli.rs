@@ -11,6 +11,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::control::log::{self, Logs};
 use crate::control::{capture, doctor, json_schema, load, pcap, socket, status, summary, top};
 use crate::failure::{Exit, Failure};
 use crate::runtime::{self, RunOptions};
@@ -28,6 +30,7 @@ Try first:
   penstock doctor -c dpdk-config/tap.toml      says what on this machine is in the way
   penstock run -c dpdk-config/tap.toml         on a tap device; the file says how to reach it
   penstock status                              what the running gateway does; penstock top: second by second
+  penstock log-level debug                     it says more from now on; docs/logs.md has every event
   penstock pcap | tcpdump -n -r -              its frames, live; tcpdump on the interface may see none
 
 DPDK's EAL arguments go before `--`, unchanged; without `--` they are planned:
@@ -40,6 +43,18 @@ Exit codes:
   2  the command line         5  an address or port to listen on
 
 docs/configuration.md describes every key of the configuration file.";
+
+const LEVELS: &str = "\
+Levels, each with those above it:
+  error  the program ends, or a driver failed
+  warn   a limit was reached, the network is at fault, the link is down
+  info   start, end, changes of state
+  debug  what strangers send, and other ordinary refusals
+
+Examples:
+  penstock log-level               shows it
+  penstock log-level debug         sets it; a restart begins with log.level of the configuration again
+  penstock log-level warn -s PID   where several gateways run";
 
 /// A kernel-bypass HTTP API gateway on DPDK
 #[derive(Parser, Debug)]
@@ -63,6 +78,9 @@ enum Command {
     Top(TopArguments),
     /// Capture a running gateway's frames, live, as pcapng: all conditions given have to be met
     Pcap(PcapArguments),
+    /// Show or set what a running gateway logs, until it ends; no restart, no lost connection
+    #[command(name = "log-level", after_help = LEVELS)]
+    LogLevel(LogLevelArguments),
     /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
     Doctor(DoctorArguments),
     /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
@@ -127,6 +145,26 @@ struct PcapArguments {
     snaplen: usize,
 }
 
+#[derive(clap::Args, Debug)]
+struct LogLevelArguments {
+    /// The level from now on; without it the present one is shown
+    #[arg(value_parser = parse_level, value_name = "LEVEL")]
+    level: Option<LogLevel>,
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Print one JSON object: level, and former when it was set
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_level(text: &str) -> Result<LogLevel, String> {
+    LogLevel::named(text).ok_or_else(|| "it is error, warn, info or debug".into())
+}
+
+fn parse_format(text: &str) -> Result<LogFormat, String> {
+    LogFormat::named(text).ok_or_else(|| "it is auto, text or json".into())
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = load::units::parse_duration(text)?;
     let range = Duration::from_millis(100)..=Duration::from_secs(3600);
@@ -140,6 +178,12 @@ struct RunArguments {
     /// Become this user, without capabilities, once the device runs and before the first frame is read
     #[arg(short, long, value_name = "NAME")]
     user: Option<String>,
+    /// Form of the log on standard output: auto, text or json; instead of log.format
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    log_format: Option<LogFormat>,
+    /// Events of this level and worse are logged: error, warn, info or debug; instead of log.level
+    #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
+    log_level: Option<LogLevel>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -168,14 +212,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Err(error) => return usage(&error),
     };
     match arguments.command {
-        Command::Run(arguments) => {
-            let config = load::load_file(&arguments.file.config)?;
-            // EAL arguments can change what is needed, and only EAL understands them.
-            if eal_args.is_none() {
-                doctor::fatal(&config)?;
-            }
-            runtime::run(RunOptions { eal_args, config, user: arguments.user })
-        }
+        Command::Run(arguments) => serve(eal_args, arguments),
         Command::Check(argument) => {
             let config = load::load_file(&argument.config)?;
             print(&summary::summary(&argument.config, &config))
@@ -186,9 +223,40 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             top::run(&socket, arguments.interval, arguments.count)
         }
         Command::Pcap(arguments) => show_frames(arguments),
+        Command::LogLevel(LogLevelArguments { level, socket, json }) => {
+            let answer = log::level::ask(&socket::choose(socket.socket.as_deref())?, level)?;
+            print(&if json { answer.json() } else { answer.text() })
+        }
         Command::Schema => print(&json_schema::text()),
         Command::Doctor(arguments) => examine(&arguments),
     }
+}
+
+/// Tells a failure that ends the program, in words.
+pub fn complain(failure: &Failure) {
+    log::complain(failure);
+}
+
+/// Runs the gateway; its log tells of a failure too.
+fn serve(eal_args: Option<Vec<String>>, arguments: RunArguments) -> Result<(), Failure> {
+    let config = load::load_file(&arguments.file.config);
+    let configured = config.as_ref().map(|config| config.log).unwrap_or_default();
+    let logs = Logs::start(LogConfig {
+        format: arguments.log_format.unwrap_or(configured.format),
+        level: arguments.log_level.unwrap_or(configured.level),
+    })?;
+    let outcome = config.and_then(|config| {
+        // EAL arguments can change what is needed, and only EAL understands them.
+        if eal_args.is_none() {
+            doctor::fatal(&config)?;
+        }
+        runtime::run(RunOptions { eal_args, config, user: arguments.user, logs: logs.clone() })
+    });
+    if let Err(failure) = &outcome {
+        logs.fail(failure);
+    }
+    logs.flush();
+    outcome
 }
 
 /// Prints what the doctor finds.

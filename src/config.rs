@@ -24,6 +24,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The admin socket.
     pub admin: AdminConfig,
+    /// What the program says while it runs.
+    pub log: LogConfig,
     /// Routes in file order.
     pub routes: Vec<Route>,
 }
@@ -178,6 +180,80 @@ pub enum AdminSocket {
     Off,
     /// A path.
     Path(PathBuf),
+}
+
+/// What the program says while it runs.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct LogConfig {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// Events of this level and worse are said.
+    pub level: LogLevel,
+}
+
+/// The form of a line.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// Time, level and message.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// How bad an event is; the less bad, the greater.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum LogLevel {
+    /// The program ends, or a driver failed.
+    Error,
+    /// Something is worth a change.
+    Warn,
+    /// Beginning, end, and changes of state.
+    #[default]
+    Info,
+    /// What strangers send, and other ordinary refusals.
+    Debug,
+}
+
+impl LogFormat {
+    /// All of them.
+    pub const ALL: [LogFormat; 3] = [LogFormat::Auto, LogFormat::Text, LogFormat::Json];
+
+    /// As written in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<LogFormat> {
+        LogFormat::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+impl LogLevel {
+    /// All of them, the worst first.
+    pub const ALL: [LogLevel; 4] = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug];
+
+    /// As written in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<LogLevel> {
+        LogLevel::ALL.into_iter().find(|level| level.name() == name)
+    }
 }
 
 /// A route: what to match, and the answer.

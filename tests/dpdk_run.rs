@@ -31,6 +31,7 @@ fn config(device: String) -> Config {
         tcp: TcpConfig { half_open: 16, time_wait_entries: 64, ..TcpConfig::default() },
         metrics: penstock::config::MetricsConfig { address: None },
         admin: penstock::config::AdminConfig::default(),
+        log: penstock::config::LogConfig::default(),
         routes: vec![Route {
             host: None,
             path: PathMatch::Prefix("/".into()),

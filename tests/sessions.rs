@@ -56,6 +56,7 @@ fn config() -> Config {
         tcp: TcpConfig::default(),
         metrics: penstock::config::MetricsConfig::default(),
         admin: penstock::config::AdminConfig::default(),
+        log: penstock::config::LogConfig::default(),
         routes: vec![
             route("/", &[], 200, inline("hello\n")),
             route("/kilobyte", &[], 200, inline(&"k".repeat(1000))),

@@ -35,6 +35,7 @@ pub fn config(connections: u32) -> Config {
         tcp: TcpConfig::default(),
         metrics: penstock::config::MetricsConfig::default(),
         admin: penstock::config::AdminConfig::default(),
+        log: penstock::config::LogConfig::default(),
         routes: vec![Route {
             host: None,
             path: PathMatch::Prefix("/".into()),

@@ -4,6 +4,7 @@
 //! hold more than a few connections or to hold one for long. hyper speaks HTTP, on one thread that never runs on a
 //! worker's CPU; what it does is bounded by what few, slow clients ask.
 
+use super::log::{events, level};
 use super::socket::AdminListener;
 use super::status::Status;
 use super::subject::Subject;
@@ -74,12 +75,14 @@ impl Doors {
         })
     }
 
-    /// Where they are, in a line each.
-    pub fn lines(&self) -> Vec<String> {
-        let address = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
-        let metrics = address.map(|address| format!("metrics: http://{address}/metrics, /livez, /readyz"));
-        let admin = self.admin.as_ref().map(|admin| format!("admin: {}", admin.path().display()));
-        metrics.into_iter().chain(admin).collect()
+    /// Says where they are.
+    pub fn say(&self) {
+        if let Some(address) = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok()) {
+            events::metrics(&address.to_string());
+        }
+        if let Some(admin) = &self.admin {
+            events::admin(&admin.path().to_string_lossy());
+        }
     }
 
     /// Serves them on a thread of their own until the server is dropped. `settle` runs on that thread first.
@@ -227,9 +230,17 @@ fn capture(request: &Request<Incoming>, subject: &Subject, capturing: &Rc<Cell<b
 }
 
 fn answer<B>(request: &Request<B>, door: Door, subject: &Subject) -> Response<Full<Bytes>> {
+    let settable = (request.uri().path(), door) == (level::PATH, Door::Admin);
+    if settable && request.method() == Method::PUT {
+        return match level::set(&subject.logs, request.uri().query().unwrap_or_default()) {
+            Ok(answer) => respond(StatusCode::OK, JSON, answer.json()),
+            Err(error) => respond(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n")),
+        };
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut refusal = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET and HEAD only\n".into());
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        let allow = if settable { "GET, HEAD, PUT" } else { "GET, HEAD" };
+        let mut refusal = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("{allow} only\n"));
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         return refusal;
     }
     let verbose = request.uri().query().is_some_and(|query| query.split('&').any(|word| word == "verbose"));
@@ -241,9 +252,11 @@ fn answer<B>(request: &Request<B>, door: Door, subject: &Subject) -> Response<Fu
             Ok(json) => respond(StatusCode::OK, JSON, json),
             Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
+        (level::PATH, Door::Admin) => respond(StatusCode::OK, JSON, level::show(&subject.logs).json()),
         (_, Door::Metrics) => respond(StatusCode::NOT_FOUND, TEXT, "there are /metrics, /livez and /readyz\n".into()),
         (_, Door::Admin) => {
-            respond(StatusCode::NOT_FOUND, TEXT, "there are /status, /capture, /metrics, /livez and /readyz\n".into())
+            let paths = "there are /status, /capture, /log-level, /metrics, /livez and /readyz\n";
+            respond(StatusCode::NOT_FOUND, TEXT, paths.into())
         }
     }
 }
@@ -266,8 +279,9 @@ fn respond(status: StatusCode, media_type: &'static str, body: String) -> Respon
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AdminSocket;
+    use crate::config::{AdminSocket, LogLevel};
     use crate::control::fake::{Fake, subject};
+    use crate::control::log::record;
     use crate::control::socket;
     use crate::control::subject::Phase;
     use std::io::{Read, Write};
@@ -296,6 +310,13 @@ mod tests {
             (Fake::default(), "GET", "/status", Door::Metrics, 404, TEXT),
             (Fake::default(), "GET", "/status", Door::Admin, 200, JSON),
             (Fake::default(), "GET", "/", Door::Admin, 404, TEXT),
+            (Fake::default(), "GET", "/log-level", Door::Admin, 200, JSON),
+            (Fake::default(), "PUT", "/log-level?level=warn", Door::Admin, 200, JSON),
+            (Fake::default(), "PUT", "/log-level?level=WARN", Door::Admin, 400, TEXT),
+            (Fake::default(), "PUT", "/log-level", Door::Admin, 400, TEXT),
+            (Fake::default(), "POST", "/log-level?level=warn", Door::Admin, 405, TEXT),
+            (Fake::default(), "GET", "/log-level", Door::Metrics, 404, TEXT),
+            (Fake::default(), "PUT", "/log-level?level=warn", Door::Metrics, 405, TEXT),
             (Fake::default(), "POST", "/metrics", Door::Admin, 405, TEXT),
             (draining.clone(), "GET", "/readyz", Door::Metrics, 503, TEXT),
             (draining.clone(), "GET", "/readyz?a&verbose", Door::Metrics, 503, JSON),
@@ -312,7 +333,9 @@ mod tests {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let doors = Doors::open(&config(Some(local), AdminSocket::Path(path.clone()))).unwrap();
         let address = doors.metrics.as_ref().unwrap().local_addr().unwrap();
-        assert_eq!(doors.lines().len(), 2);
+        let (said, _) = record(LogLevel::Info, false, |_| doors.say());
+        assert!(said[0].ends_with(&format!(" metrics: http://{address}/metrics, /livez, /readyz")), "{said:?}");
+        assert!(said[1].ends_with(&format!(" admin: {}", path.display())) && said.len() == 2, "{said:?}");
         let server = doors.serve(subject(Fake::default()), || {}).unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
@@ -321,6 +344,8 @@ mod tests {
         assert!(said.starts_with("HTTP/1.1 200 OK\r\n") && said.ends_with("\r\n\r\nready\n"), "{said}");
         let status: Status = serde_json::from_slice(&socket::get(&path, "/status").unwrap()).unwrap();
         assert_eq!(status.phase, "serving");
+        let set = |level| level::ask(&path, level).unwrap().text();
+        assert_eq!([None, Some(LogLevel::Debug), None].map(set), ["info\n", "debug, was info\n", "debug\n"]);
         assert!(socket::get(&path, "/nonesuch").unwrap_err().to_string().contains("404"));
         drop(server);
         assert!(!path.exists() && TcpStream::connect(address).is_err());

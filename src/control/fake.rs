@@ -1,7 +1,9 @@
 //! A gateway made up for the tests of the control side: two workers that counted one of everything.
 
 use super::load::load_str;
+use super::log::Logs;
 use super::subject::{Device, DeviceView, Phase, PoolView, Probe, Subject, Worker};
+use crate::config::LogLevel;
 use crate::telemetry::turns::TurnMeter;
 use crate::telemetry::{Counter, Counters, Gauge};
 use std::path::Path;
@@ -64,6 +66,7 @@ pub(super) fn subject(fake: Fake) -> Subject {
         dpdk: "DPDK 22.11.11".into(),
         device: Device { name: "net_fake0".into(), driver: "net_fake".into(), mac: "02:00:00:00:00:01".into() },
         workers: vec![worker(1), worker(2)],
+        logs: Logs::to(std::io::sink(), LogLevel::Info, true).unwrap(),
         probe: Box::new(fake),
         config,
     }

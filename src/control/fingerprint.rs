@@ -8,8 +8,8 @@ use core::fmt::{self, Write};
 /// 16 hexadecimal digits. Defaults count as if they were written; response bodies count by content.
 pub fn fingerprint(config: &Config) -> String {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-    let Config { port, workers, listeners, http, tcp, metrics, admin, routes } = config;
-    hash.debug(&(port, workers, listeners, http, tcp, metrics, admin));
+    let Config { port, workers, listeners, http, tcp, metrics, admin, log, routes } = config;
+    hash.debug(&(port, workers, listeners, http, tcp, metrics, admin, log));
     for route in routes {
         let respond = &route.respond;
         hash.debug(&(&route.host, &route.path, &route.methods, respond.status, &respond.headers));

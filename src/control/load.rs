@@ -69,6 +69,7 @@ fn config(report: &Report, document: &DeTable, base_dir: &Path) -> Config {
         tcp: section::tcp(&root.section_or_empty("tcp")),
         metrics: operate::metrics(&root.section_or_empty("metrics")),
         admin: operate::admin(&root.section_or_empty("admin")),
+        log: operate::log(&root.section_or_empty("log")),
         routes: route::routes(&root, base_dir),
         port,
     }

@@ -231,6 +231,11 @@ fn process(subject: &Subject, view: &View, all: &mut Families) {
     let hash = [("hash", subject.config_hash.as_str())];
     all.gauge(("penstock_config_info", "The configuration: equal hashes, equal settings"), &hash, 1.0);
     all.gauge(("penstock_uptime_seconds", "Time since the workers were launched"), &[], seconds(view.now_ns));
+    let lost = (
+        "penstock_log_lost_lines_total",
+        "Lines of the log that were not written: its reader was too slow, or writing failed",
+    );
+    all.counter(lost, &[], subject.logs.lost() as f64);
     let ready = health::all_ok(&health::ready(subject, view));
     all.gauge(("penstock_ready", "Whether /readyz says ready"), &[], f64::from(u8::from(ready)));
 }

@@ -1,4 +1,5 @@
-//! The control side: configuration loading, the doctor, metrics and health, live captures, the admin socket. Never on a worker core.
+//! The control side: configuration loading, the doctor, metrics and health, live captures, the log, the
+//! admin socket. Never on a worker core.
 
 pub mod admin;
 pub mod capture;
@@ -9,6 +10,7 @@ pub mod fingerprint;
 pub mod health;
 pub mod json_schema;
 pub mod load;
+pub mod log;
 pub mod metrics;
 pub mod pcap;
 pub mod pcapng;

@@ -6,6 +6,7 @@
 use crate::config::AdminSocket;
 use crate::failure::{Exit, Failure};
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Method;
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use std::fs;
@@ -180,10 +181,22 @@ fn silent(socket: &Path, why: &str) -> Failure {
 /// # Errors
 /// `Exit::Runtime` when it does not answer.
 pub fn get(socket: &Path, target: &str) -> Result<Bytes, Failure> {
+    exchange(socket, Method::GET, target)
+}
+
+/// Has the gateway behind a socket change something.
+///
+/// # Errors
+/// `Exit::Runtime` when it does not answer.
+pub fn put(socket: &Path, target: &str) -> Result<Bytes, Failure> {
+    exchange(socket, Method::PUT, target)
+}
+
+fn exchange(socket: &Path, method: Method, target: &str) -> Result<Bytes, Failure> {
     let fail = |why: String| silent(socket, &why);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| fail(error.to_string()))?;
-    let asked = runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, ask(socket, target)).await });
+    let asked = runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, ask(socket, method, target)).await });
     match asked {
         Ok(answer) => answer.map_err(fail),
         Err(_) => Err(fail(format!("nothing came for {} s", ANSWER_MAX.as_secs()))),
@@ -203,7 +216,7 @@ pub fn stream(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| silent(socket, &error.to_string()))?;
     runtime.block_on(async {
-        let asked = tokio::time::timeout(ANSWER_MAX, request(socket, target)).await;
+        let asked = tokio::time::timeout(ANSWER_MAX, request(socket, Method::GET, target)).await;
         let too_late = |_| format!("nothing came for {} s", ANSWER_MAX.as_secs());
         let (response, _sender) =
             asked.map_err(too_late).and_then(|asked| asked).map_err(|why| silent(socket, &why))?;
@@ -228,8 +241,8 @@ pub fn stream(
     })
 }
 
-async fn ask(socket: &Path, target: &str) -> Result<Bytes, String> {
-    let (response, _sender) = request(socket, target).await?;
+async fn ask(socket: &Path, method: Method, target: &str) -> Result<Bytes, String> {
+    let (response, _sender) = request(socket, method, target).await?;
     if !response.status().is_success() {
         return Err(format!("it says {}", response.status()));
     }
@@ -238,12 +251,12 @@ async fn ask(socket: &Path, target: &str) -> Result<Bytes, String> {
 }
 
 /// The head of the answer, and what keeps the connection.
-async fn request(socket: &Path, target: &str) -> Result<(hyper::Response<Incoming>, Requests), String> {
+async fn request(socket: &Path, method: Method, target: &str) -> Result<(hyper::Response<Incoming>, Requests), String> {
     let stream = tokio::net::UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-    let request = hyper::Request::get(target).header("Host", "penstock").body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| error.to_string())?;
+    let request = hyper::Request::builder().method(method).uri(target).header("Host", "penstock");
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
     // The connection ends when the sender is dropped; both run on this thread.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;

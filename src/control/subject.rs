@@ -3,6 +3,7 @@
 //! Owns the facts that do not change, and what is asked of the runtime each time. Refuses to know DPDK and workers:
 //! `runtime` fills it in.
 
+use super::log::Logs;
 use crate::config::Config;
 use crate::telemetry::requests::{CLASSES, METHODS};
 use crate::telemetry::{Counter, Counters};
@@ -22,6 +23,8 @@ pub struct Subject {
     pub device: Device,
     /// The workers, by number.
     pub workers: Vec<Worker>,
+    /// Where it says what happens.
+    pub logs: Logs,
     /// What changes.
     pub probe: Box<dyn Probe>,
 }

@@ -62,7 +62,7 @@ impl Eal {
         // SAFETY: EAL runs. It registers a function of the library with EAL's own thread for such questions.
         let capturable = unsafe { sys::rte_pdump_init() } == 0;
         if !capturable {
-            log::show("note: dpdk-dumpcap will not work: DPDK's packet capture cannot be set up");
+            log::warn("note: dpdk-dumpcap will not work: DPDK's packet capture cannot be set up");
         }
         let inner = Inner { started_on: thread::current().id(), own_runtime_dir, capturable };
         Ok(Eal { _inner: Arc::new(inner) })
@@ -80,7 +80,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if thread::current().id() != self.started_on {
             // EAL memory may be in use by the main lcore; the process gives it back when it ends.
-            log::show(
+            log::warn(
                 "warning: the last user of DPDK ended on a thread other than the main lcore; EAL is not cleaned up",
             );
             return;

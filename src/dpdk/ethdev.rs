@@ -174,8 +174,9 @@ impl EthPort {
         Ok((0..shape.queues).zip(pools).map(queue).collect())
     }
 
-    /// Waits until the link is up, `LINK_WAIT` at most; says so with `progress` when it takes more than an instant.
-    pub fn wait_link(&self, mut progress: impl FnMut(&str)) -> bool {
+    /// Waits until the link is up, `LINK_WAIT` at most; calls `progress` with that in seconds when it takes
+    /// more than an instant.
+    pub fn wait_link(&self, mut progress: impl FnMut(u64)) -> bool {
         let start = Instant::now();
         let mut said = false;
         while !self.link_up() {
@@ -183,7 +184,7 @@ impl EthPort {
                 return false;
             }
             if !said && start.elapsed() > LINK_POLL * 10 {
-                progress(&format!("waiting up to {} s for the link of {}", LINK_WAIT.as_secs(), self.name));
+                progress(LINK_WAIT.as_secs());
                 said = true;
             }
             std::thread::sleep(LINK_POLL);
@@ -204,6 +205,11 @@ impl EthPort {
     /// The device's basic counters, then its extended ones.
     pub fn stats(&self) -> Vec<(String, u64)> {
         super::stats::read(self.device.id)
+    }
+
+    /// The device's basic counters.
+    pub fn basic_stats(&self) -> Vec<(String, u64)> {
+        super::stats::basic(self.device.id)
     }
 
     fn shape(&self, options: &PortOptions) -> Result<PortShape, Failure> {

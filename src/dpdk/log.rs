@@ -1,19 +1,43 @@
 //! What EAL and the drivers log: kept while EAL starts, so that a failure can be explained; errors shown afterwards.
 //!
-//! Owns the sink given to DPDK. Refuses to explain: `explain` reads the lines.
+//! Owns the sink given to DPDK. Refuses to explain: `explain` reads the lines; and to know who shows lines:
+//! [`show_by`] says it.
 
 use crate::failure::{Exit, Failure};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// DPDK's RTE_LOG_ERR; lower is worse.
 const ERR: u32 = 4;
+/// DPDK's RTE_LOG_WARNING.
+const WARNING: u32 = 5;
 /// DPDK's RTE_LOG_CRIT: shown even while lines are kept, for the process may end here.
 const CRIT: u32 = 3;
 /// DPDK's RTE_LOG_INFO.
 const INFO: u32 = 7;
 /// DPDK's RTE_LOG_DEBUG.
 const DEBUG: u32 = 8;
+/// How bad a line is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// RTE_LOG_ERR or worse.
+    Error,
+    /// RTE_LOG_WARNING.
+    Warning,
+    /// Anything else.
+    Note,
+}
+
+type Show = fn(Severity, &str);
+
+static SHOW_BY: OnceLock<Show> = OnceLock::new();
+
+/// Has lines shown by `show` instead of written to standard error. It is called on the thread that logs, which may be an
+/// lcore, so it must not wait. The first call counts.
+pub fn show_by(show: Show) {
+    let _ = SHOW_BY.set(show);
+}
+
 /// Lines kept; older ones are forgotten.
 const LINES_MAX: usize = 512;
 /// A line without a newline is cut here, in bytes.
@@ -52,22 +76,39 @@ pub(super) fn capture(verbose: bool) -> Result<(), Failure> {
 /// Ends the start: shows the errors that were kept, forgets the rest, and shows errors as they come from now on.
 pub(super) fn settle(survived: bool) {
     let mut log = log();
-    let errors =
-        log.lines.iter().filter(|(level, _)| (log.shown_level + 1..=ERR).contains(level)).map(|(_, line)| line);
+    let errors = log.lines.iter().filter(|(level, _)| (log.shown_level + 1..=ERR).contains(level));
     if survived && std::env::var_os(SHOW).is_none() {
         let count = errors.count();
         if count > 0 {
-            show(&format!("note: DPDK logged {count} errors while starting and went on; {SHOW}=1 shows them"));
+            show(WARNING, &format!("note: DPDK logged {count} errors while starting and went on; {SHOW}=1 shows them"));
         }
     } else {
-        errors.for_each(|line| show(line));
+        errors.for_each(|(level, line)| show(*level, line));
     }
     log.shown_level = log.shown_level.max(ERR);
     log.lines.clear();
 }
 
-/// Writes a line to standard error; nothing is left to do about an error of that itself, and no reason to panic.
-pub(super) fn show(line: &str) {
+/// A warning of our own about DPDK.
+pub(super) fn warn(line: &str) {
+    show(WARNING, line);
+}
+
+/// Shows a line.
+fn show(level: u32, line: &str) {
+    let severity = match level {
+        0..=ERR => Severity::Error,
+        WARNING => Severity::Warning,
+        _ => Severity::Note,
+    };
+    if let Some(show) = SHOW_BY.get() {
+        show(severity, line);
+        // After a critical one the process may be gone before anything else shows it.
+        if level > CRIT {
+            return;
+        }
+    }
+    // Nothing is left to do about an error of standard error itself, and no reason to panic.
     let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{line}\n"));
 }
 
@@ -101,7 +142,7 @@ impl Log {
     fn end_line(&mut self, level: u32) {
         let line = std::mem::take(&mut self.partial);
         if level <= self.shown_level {
-            show(&line);
+            show(level, &line);
         }
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();

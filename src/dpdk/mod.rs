@@ -24,6 +24,7 @@ pub use clock::Clock;
 pub use eal::Eal;
 pub use ethdev::{EthPort, PortOptions, PortShape};
 pub use lcore::{Lcore, Task};
+pub use log::{Severity, show_by};
 pub use mbuf::Mbuf;
 pub use pool::{FRAME_OVERHEAD, Pool, pool_frames};
 pub use queue::QueuePort;

@@ -11,7 +11,8 @@ pub(super) fn read(port: u16) -> Vec<(String, u64)> {
     all
 }
 
-fn basic(port: u16) -> Vec<(String, u64)> {
+/// The basic counters.
+pub(super) fn basic(port: u16) -> Vec<(String, u64)> {
     let mut stats = MaybeUninit::<sys::rte_eth_stats>::zeroed();
     // SAFETY: the port exists; the call fills in integers, for which all zero is a value too.
     let (code, stats) = unsafe { (sys::rte_eth_stats_get(port, stats.as_mut_ptr()), stats.assume_init()) };

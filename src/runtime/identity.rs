@@ -3,7 +3,7 @@
 //! Owns the change from root to an unprivileged user, of every thread and for good, and what a worker gives up in any
 //! case. Refuses to keep a capability for those who read frames: devices, hugepages and sockets are open by then.
 
-use super::report::say;
+use crate::control::log::events;
 use crate::failure::{Exit, Failure};
 use nix::errno::Errno;
 use nix::unistd::{Uid, User, geteuid, setgroups, setresgid, setresuid};
@@ -45,16 +45,15 @@ impl Identity {
             Failure::new(Exit::Environment, format!("cannot become user {name}: {error}"))
                 .fix("allow CAP_SETUID and CAP_SETGID at start, or start without --user")
         })?;
-        say(&format!("user: {name} ({uid}), without capabilities"));
+        events::user(name, uid.as_raw().into());
         Ok(())
     }
 }
 
-/// Gives up every capability of the calling thread, which keeps its user. For workers, whoever runs the process.
-pub(super) fn drop_capabilities() {
+/// Gives up every capability of the calling thread, which keeps its user. For workers, whoever runs the process. The
+/// error is for the control thread to tell.
+pub(super) fn drop_capabilities() -> Result<(), String> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    if let Err(error) = set_capabilities(None, sets) {
-        say(&format!("note: a worker keeps its capabilities: {error}"));
-    }
+    set_capabilities(None, sets).map_err(|error| error.to_string())
 }

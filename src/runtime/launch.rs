@@ -3,15 +3,18 @@
 use super::claim::claim;
 use super::identity::Identity;
 use super::plan::{Machine, Plan};
-use super::report::{bytes_text, counter_lines, loss_line, mac_text, network_lines, offloads_text, say};
+use super::report::{mac_text, network_texts, offloads_text, say_loss, say_totals};
 use super::shutdown::Command;
-use super::supervise::{EarlySignals, SignalSource, keep_off, supervise};
+use super::supervise::{Device, EarlySignals, SignalSource, keep_off, supervise};
 use super::turn_loop::{self, Event, Outcome, Remaining, Seat, Shared};
 use super::{RunOptions, parts, probe};
 use crate::config::Config;
 use crate::control::admin::{Doors, Server};
+use crate::control::log::{Logs, events};
 use crate::control::subject::Subject;
-use crate::dpdk::{self, Clock, Eal, EthPort, FRAME_OVERHEAD, Lcore, Pool, PortOptions, PortShape, QueuePort, Task};
+use crate::dpdk::{
+    self, Clock, Eal, EthPort, FRAME_OVERHEAD, Lcore, Pool, PortOptions, PortShape, QueuePort, Severity, Task,
+};
 use crate::failure::{Exit, Failure};
 use crate::net::neighbor::Neighbors;
 use crate::port::Port;
@@ -26,6 +29,10 @@ use std::time::Duration;
 /// Time for the frames in the transmit rings to leave: 1024 full ones take 12 ms at 1 Gbit/s.
 const TRANSMIT_RINGS: Duration = Duration::from_millis(20);
 
+/// What a link that is down needs.
+pub(super) const LINK_DOWN: &str =
+    "serving goes on when it comes up: check cable, switch port, or the interface's other end";
+
 /// A device that runs, with the pools its frames are from.
 struct Bed {
     port: EthPort,
@@ -37,6 +44,7 @@ struct Bed {
 
 pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let machine = Machine::look();
+    dpdk::show_by(say_dpdk);
     let config = Arc::new(options.config);
     let planned = options.eal_args.is_none();
     let args = eal_args(options.eal_args, &config, &machine)?;
@@ -54,20 +62,31 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let signals = SignalSource::start(early, sender.clone(), &machine.cpus, &worker_cpus)?;
     keep_off(&machine.cpus, &worker_cpus);
     say_port(&bed, &queues, &config);
-    doors.lines().iter().for_each(|line| say(line));
+    doors.say();
     let cpus = machine.cpus.clone();
     let settle = move || {
         keep_off(&cpus, &worker_cpus);
     };
-    let outcome = identity
-        .assume()
-        .and_then(|()| serve(&eal, &config, &bed, queues, (sender, &events), |subject| doors.serve(subject, settle)));
+    options.logs.on_writer(settle.clone());
+    let logs = &options.logs;
+    let outcome = identity.assume().and_then(|()| {
+        serve(&eal, &bed, queues, (&config, logs), (sender, &events), |subject| doors.serve(subject, settle))
+    });
     drop(signals);
     tear_down(bed);
     outcome
 }
 
-/// The given arguments, or planned ones; printed either way.
+/// What DPDK and its drivers log, as events.
+fn say_dpdk(severity: Severity, text: &str) {
+    match severity {
+        Severity::Error => events::dpdk_error(text),
+        Severity::Warning => events::dpdk_warning(text),
+        Severity::Note => events::dpdk_note(text),
+    }
+}
+
+/// The given arguments, or planned ones; said either way.
 fn eal_args(given: Option<Vec<String>>, config: &Config, machine: &Machine) -> Result<Vec<String>, Failure> {
     let (args, notices) = match given {
         // EAL takes the first argument for the program's name.
@@ -77,10 +96,8 @@ fn eal_args(given: Option<Vec<String>>, config: &Config, machine: &Machine) -> R
             (plan.args, plan.notices)
         }
     };
-    say(&format!("EAL: {} ({})", args.join(" "), dpdk::version()));
-    for notice in notices {
-        say(&format!("note: {notice}"));
-    }
+    events::eal(&args.join(" "), &dpdk::version());
+    notices.iter().for_each(|notice| events::plan(notice));
     Ok(args)
 }
 
@@ -96,7 +113,7 @@ fn set_up_port(eal: &Eal, config: &Config) -> Result<(Bed, Vec<QueuePort>), Fail
     let mut lcores = eal.worker_lcores();
     if let Some(count) = config.workers.count {
         if usize::from(count) > lcores.len() && !lcores.is_empty() {
-            say(&format!("note: workers.count = {count}, but EAL has {} worker lcores", lcores.len()));
+            events::lcores_missing(count.into(), lcores.len() as u64);
         }
         lcores.truncate(usize::from(count));
     }
@@ -112,20 +129,15 @@ fn set_up_port(eal: &Eal, config: &Config) -> Result<(Bed, Vec<QueuePort>), Fail
     };
     let shape = port.configure(&options)?;
     if usize::from(shape.queues) < lcores.len() {
-        say(&format!(
-            "note: {} has {} queue pairs: {} of {} lcores stay idle",
-            port.name(),
-            shape.queues,
-            lcores.len() - usize::from(shape.queues),
-            lcores.len()
-        ));
+        let idle = lcores.len() - usize::from(shape.queues);
+        events::lcores_idle(port.name(), shape.queues.into(), lcores.len() as u64, idle as u64);
         lcores.truncate(usize::from(shape.queues));
     }
     let by_node = make_pools(eal, &lcores, &shape)?;
     let pools: Vec<Pool> = lcores.iter().filter_map(|lcore| by_node.get(&lcore.node()).cloned()).collect();
     let queues = port.start(&shape, &options, &pools)?;
-    if !port.wait_link(say) {
-        say(&format!("note: the link of {} is down; serving begins when it comes up", port.name()));
+    if !port.wait_link(|seconds| events::link_wait(port.name(), seconds)) {
+        events::link_down(port.name(), 0, LINK_DOWN);
     }
     Ok((Bed { port, shape, lcores, pools: by_node.into_values().collect() }, queues))
 }
@@ -147,33 +159,33 @@ fn say_port(bed: &Bed, queues: &[QueuePort], config: &Config) {
     let Bed { port, shape, .. } = bed;
     let Some(caps) = queues.first().map(Port::caps) else { return };
     let spread = match (shape.queues, shape.rss) {
-        (1, _) => "",
-        (_, true) => " spread by RSS",
-        (_, false) => " spread by the driver, if it does",
+        (1, _) => "nothing",
+        (_, true) => "RSS",
+        (_, false) => "the driver, if it does",
     };
-    say(&format!(
-        "port: {} ({}), {}, MTU {}, queue pairs: {}{spread}, descriptors: {}+{}, offloads: {}",
+    events::port(
         port.name(),
-        port.driver(),
-        mac_text(caps.mac),
-        caps.mtu,
-        shape.queues,
-        shape.rx_descriptors,
-        shape.tx_descriptors,
-        offloads_text(caps)
-    ));
-    for line in network_lines(config) {
-        say(&line);
-    }
+        &port.driver(),
+        &mac_text(caps.mac),
+        caps.mtu as u64,
+        shape.queues.into(),
+        spread,
+        shape.rx_descriptors.into(),
+        shape.tx_descriptors.into(),
+        &offloads_text(caps),
+    );
+    let [addresses, listeners] = network_texts(config);
+    events::addresses(&addresses);
+    events::listening(&listeners);
 }
 
 /// Launches the workers and waits for their end.
 fn serve(
     eal: &Eal,
-    config: &Arc<Config>,
     bed: &Bed,
     queues: Vec<QueuePort>,
-    (sender, events): (Sender<Event>, &Receiver<Event>),
+    (config, logs): (&Arc<Config>, &Logs),
+    (sender, inbox): (Sender<Event>, &Receiver<Event>),
     open_doors: impl FnOnce(Subject) -> Result<Server, Failure>,
 ) -> Result<(), Failure> {
     let shared = Arc::new(Shared {
@@ -185,7 +197,7 @@ fn serve(
         remaining: Remaining::default(),
     });
     let counters = probe::make_counters(config, &queues);
-    let subject = probe::subject(&shared, &bed.port, &queues, &bed.lcores, &counters, sender.clone());
+    let subject = probe::subject(&shared, &bed.port, &queues, &bed.lcores, &counters, logs, sender.clone());
     let mut tasks = Vec::new();
     // Dropped before the tasks, whose drop waits for the lcores: also an early return ends the workers.
     let _stop = StopOnDrop(&shared);
@@ -198,17 +210,15 @@ fn serve(
     let server = open_doors(subject)?;
     let ready = |backing: &str| {
         say_memory(config, bed, backing);
-        say("ready");
+        events::ready(bed.lcores.len() as u64);
     };
-    supervise(&shared, events, tasks.len(), ready, || probe::look(&bed.port, &bed.pools));
+    let mut watch = probe::Sentinel::new(&shared, &bed.port, &counters, logs);
+    let device = Device { look: &|| probe::look(&bed.port, &bed.pools), watch: &mut |now| watch.look(now) };
+    supervise(&shared, inbox, tasks.len(), ready, device, logs);
     drop(server);
     let outcome = join(tasks);
-    for line in counter_lines(&counters) {
-        say(&line);
-    }
-    if let Some(line) = loss_line(&bed.port.stats()) {
-        say(&line);
-    }
+    say_totals(&counters);
+    say_loss(&bed.port.stats());
     outcome
 }
 
@@ -224,13 +234,8 @@ fn say_memory(config: &Config, bed: &Bed, backing: &str) {
     let arena = Worker::<QueuePort, parts::Program>::arena_size(config);
     let frames: u32 = bed.pools.iter().map(Pool::frames).sum();
     let bytes: usize = bed.pools.iter().map(Pool::bytes).sum();
-    say(&format!(
-        "memory: {frames} frames in {}; {} for {} connections of each of {} workers, on {backing}",
-        bytes_text(bytes),
-        bytes_text(arena),
-        config.workers.connections,
-        bed.lcores.len()
-    ));
+    let (connections, workers) = (config.workers.connections.into(), bed.lcores.len() as u64);
+    events::memory(frames.into(), bytes as u64, arena as u64, connections, workers, backing);
 }
 
 /// Collects the workers' ends: the first failure is the program's.
@@ -251,10 +256,10 @@ fn join(tasks: Vec<Task<Result<Outcome, Failure>>>) -> Result<(), Failure> {
         }
     }
     if total.cut > 0 {
-        say(&format!("cut: {} connections were still open", total.cut));
+        events::cut(total.cut as u64);
     }
     if total.refused > 0 {
-        say(&format!("refused: {} frames that the driver could not send", total.refused));
+        events::refused(total.refused);
     }
     failed
 }
@@ -268,8 +273,8 @@ fn tear_down(bed: Bed) {
     for pool in pools {
         match pool.in_use() {
             0 => {}
-            leaked => say(&format!("warning: {leaked} frames of pool {} leaked", pool.name())),
+            leaked => events::leaked(pool.name(), leaked.into()),
         }
     }
-    say("stopped");
+    events::stopped();
 }

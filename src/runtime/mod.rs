@@ -1,6 +1,6 @@
 //! Lcores and ports: the only place where `dpdk` meets `worker`.
 //!
-//! Owns the order of starting and stopping, the worker loop, signals, and what is printed about them. Refuses to know
+//! Owns the order of starting and stopping, the worker loop, signals, and what is said about them. Refuses to know
 //! protocols.
 
 #[cfg(feature = "dpdk")]
@@ -23,10 +23,11 @@ mod supervise;
 mod turn_loop;
 
 use crate::config::Config;
+use crate::control::log::Logs;
 use crate::failure::Failure;
 
 /// What `penstock run` was asked to do.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RunOptions {
     /// EAL arguments given before `--`; None: plan them.
     pub eal_args: Option<Vec<String>>,
@@ -34,6 +35,8 @@ pub struct RunOptions {
     pub config: Config,
     /// The user to become once the device runs; None: stay.
     pub user: Option<String>,
+    /// Where to say what happens.
+    pub logs: Logs,
 }
 
 /// Runs the gateway until it is told to stop.

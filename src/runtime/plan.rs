@@ -154,6 +154,7 @@ mod tests {
             tcp: TcpConfig::default(),
             metrics: crate::config::MetricsConfig::default(),
             admin: crate::config::AdminConfig::default(),
+            log: crate::config::LogConfig::default(),
             routes: Vec::new(),
         }
     }

@@ -6,10 +6,13 @@ use super::shutdown::Command;
 use super::turn_loop::{Event, Shared};
 use crate::config::Config;
 use crate::control::fingerprint::fingerprint;
+use crate::control::log::watch::{Sight, Watch};
+use crate::control::log::{Logs, events};
 use crate::control::subject::{Device, DeviceView, Phase, PoolView, Probe, Subject, Worker};
 use crate::dpdk::{self, EthPort, Lcore, Pool, QueuePort};
 use crate::port::Port;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counter, Counters};
+use crate::time::Instant;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, Sender};
@@ -59,6 +62,7 @@ pub(super) fn subject(
     queues: &[QueuePort],
     lcores: &[Lcore],
     counters: &[Arc<Counters>],
+    logs: &Logs,
     events: Sender<Event>,
 ) -> Subject {
     let mac = queues.first().map_or([0; 6], |queue| queue.caps().mac);
@@ -74,6 +78,7 @@ pub(super) fn subject(
         dpdk: dpdk::version(),
         device: Device { name: port.name().into(), driver: port.driver(), mac: super::report::mac_text(mac) },
         workers: lcores.iter().zip(counters).map(worker).collect(),
+        logs: logs.clone(),
         probe: Box::new(Runtime { shared: Arc::clone(shared), events }),
     }
 }
@@ -101,6 +106,41 @@ fn carrier(index: u32) -> Option<bool> {
     // An interface that is administratively down has no carrier to read.
     let carrier = std::fs::read_to_string(format!("/sys/class/net/{name}/carrier"));
     Some(carrier.is_ok_and(|text| text.trim() == "1"))
+}
+
+/// Looks once a second at the counters and the device, and says what moved; for the main thread.
+pub(super) struct Sentinel<'a> {
+    watch: Watch,
+    port: &'a EthPort,
+    counters: &'a [Arc<Counters>],
+    logs: &'a Logs,
+}
+
+impl<'a> Sentinel<'a> {
+    pub(super) fn new(
+        shared: &Shared,
+        port: &'a EthPort,
+        counters: &'a [Arc<Counters>],
+        logs: &'a Logs,
+    ) -> Sentinel<'a> {
+        Sentinel { watch: Watch::new(shared.clock.instant()), port, counters, logs }
+    }
+
+    pub(super) fn look(&mut self, now: Instant) {
+        if !self.watch.is_due(now) {
+            return;
+        }
+        let sum = |counter: Counter| self.counters.iter().map(|counters| counters.read(counter)).sum();
+        let sight =
+            Sight { sum: &sum, stats: &self.port.basic_stats(), link_up: link_up(self.port), lost: self.logs.lost() };
+        let (notices, link) = self.watch.look(now, &sight, self.logs.level());
+        notices.iter().for_each(|notice| notice.say());
+        match link {
+            Some(link) if link.up => events::link_up(self.port.name(), link.changes),
+            Some(link) => events::link_down(self.port.name(), link.changes, super::launch::LINK_DOWN),
+            None => {}
+        }
+    }
 }
 
 /// How the device does; for the main thread.

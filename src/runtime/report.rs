@@ -1,18 +1,13 @@
-//! What the program says on standard output: one line for each thing an operator needs to know.
+//! Facts as words for the log.
 //!
-//! Owns the wording. Refuses to decide anything.
+//! Owns what needs more than a format string; the rest of the wording is in `control::log::events`. Refuses to decide when
+//! something is said, counters at the end excepted.
 
 use crate::config::Config;
+use crate::control::log::events;
 use crate::port::Caps;
 use crate::telemetry::{Counter, Counters};
-use std::io::Write;
 use std::sync::Arc;
-
-/// Prints a line. A closed standard output is no reason to stop.
-pub fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
 
 /// `52:54:00:12:34:56`.
 pub fn mac_text(mac: [u8; 6]) -> String {
@@ -32,8 +27,8 @@ pub fn offloads_text(caps: &Caps) -> String {
     if used.is_empty() { "none".into() } else { used.join(" ") }
 }
 
-/// Addresses and gateways in one line, listeners in another.
-pub fn network_lines(config: &Config) -> [String; 2] {
+/// Addresses and gateways, and listeners.
+pub fn network_texts(config: &Config) -> [String; 2] {
     let port = &config.port;
     let mut addresses: Vec<String> =
         port.addresses.iter().map(|cidr| format!("{}/{}", cidr.address, cidr.prefix_len)).collect();
@@ -43,50 +38,44 @@ pub fn network_lines(config: &Config) -> [String; 2] {
         Some(address) => std::net::SocketAddr::new(address, listener.port).to_string(),
         None => format!("*:{}", listener.port),
     });
-    [format!("addresses: {}", addresses.join(", ")), format!("listening: {}", listeners.collect::<Vec<_>>().join(", "))]
+    [addresses.join(", "), listeners.collect::<Vec<_>>().join(", ")]
 }
 
-/// `12 KiB`, `3 MiB`: binary, rounded up.
-pub fn bytes_text(bytes: usize) -> String {
-    match bytes {
-        0..=1023 => format!("{bytes} B"),
-        1024..=1_048_575 => format!("{} KiB", bytes.div_ceil(1 << 10)),
-        _ => format!("{} MiB", bytes.div_ceil(1 << 20)),
-    }
-}
-
-/// The counters that are not zero, summed over the workers: traffic in one line, then a line for each dropped frame's
-/// reason.
-pub fn counter_lines(workers: &[Arc<Counters>]) -> Vec<String> {
+/// Says what was done, summed over the workers: traffic, then each reason for which frames were dropped.
+pub fn say_totals(workers: &[Arc<Counters>]) {
     let sum = |counter: Counter| workers.iter().map(|counters| counters.read(counter)).sum::<u64>();
-    let mut lines = vec![format!(
-        "served: {} requests on {} connections; frames {} in, {} out",
-        sum(Counter::HttpRequests),
-        sum(Counter::ConnAccepted),
-        sum(Counter::RxFrames),
-        sum(Counter::TxFrames)
-    )];
+    let [requests, connections] = [Counter::HttpRequests, Counter::ConnAccepted].map(sum);
+    events::served(requests, connections, sum(Counter::RxFrames), sum(Counter::TxFrames));
     for counter in Counter::ALL {
-        let (name, _, reason, help) = counter.describe();
+        let (name, _, reason, meaning) = counter.describe();
         let count = sum(*counter);
         if name == "penstock_dropped_frames_total" && count > 0 {
-            lines.push(format!("dropped: {count} {reason} ({help})"));
+            events::dropped(reason, count, meaning);
         }
     }
-    lines
 }
 
-/// The device's counters that tell of loss, in one line; None when there was none.
-pub fn loss_line(stats: &[(String, u64)]) -> Option<String> {
-    const LOSS: [&str; 4] = ["imissed", "ierrors", "oerrors", "rx_nombuf"];
-    let lost = stats.iter().filter(|(name, value)| *value > 0 && LOSS.contains(&name.as_str()));
-    let words: Vec<String> = lost.map(|(name, value)| format!("{name} {value}")).collect();
-    (!words.is_empty()).then(|| format!("device loss: {}", words.join(", ")))
+/// Says what the device lost, if it did.
+pub fn say_loss(stats: &[(String, u64)]) {
+    let read = |name| stats.iter().find(|(own, _)| own == name).map_or(0, |(_, value)| *value);
+    let [missed, rx_errors, tx_errors, no_frame] = ["imissed", "ierrors", "oerrors", "rx_nombuf"].map(read);
+    if missed + rx_errors + tx_errors + no_frame > 0 {
+        events::device_loss(missed, rx_errors, tx_errors, no_frame);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The lines that `call` has written.
+    fn lines(call: impl FnOnce()) -> Vec<String> {
+        let (lines, _) = crate::control::log::record(crate::config::LogLevel::Info, false, |_| call());
+        lines
+            .iter()
+            .map(|line| line.split_once(" INFO ").or(line.split_once(" WARN ")).unwrap().1.to_string())
+            .collect()
+    }
 
     #[test]
     fn counters_are_summed_and_drops_have_reasons() {
@@ -94,7 +83,7 @@ mod tests {
         workers[0].add(Counter::HttpRequests, 2);
         workers[1].add(Counter::HttpRequests, 3);
         workers[1].inc(Counter::DropRunt);
-        let lines = counter_lines(&workers);
+        let lines = lines(|| say_totals(&workers));
         assert!(lines[0].contains("5 requests on 0 connections"), "{}", lines[0]);
         assert_eq!(lines.len(), 2);
         assert!(lines[1].starts_with("dropped: 1 runt"));
@@ -103,13 +92,12 @@ mod tests {
     #[test]
     fn loss_is_named_and_silence_means_none() {
         let stats = |missed| vec![("ipackets".to_string(), 9), ("imissed".to_string(), missed)];
-        assert_eq!(loss_line(&stats(0)), None);
-        assert_eq!(loss_line(&stats(4)).as_deref(), Some("device loss: imissed 4"));
+        assert!(lines(|| say_loss(&stats(0))).is_empty());
+        assert!(lines(|| say_loss(&stats(4)))[0].starts_with("device loss: imissed 4, "));
     }
 
     #[test]
-    fn words_for_sizes_addresses_and_offloads() {
-        assert_eq!([bytes_text(1000), bytes_text(1025), bytes_text(3 << 20)], ["1000 B", "2 KiB", "3 MiB"]);
+    fn words_for_addresses_and_offloads() {
         assert_eq!(mac_text([0x52, 0x54, 0, 1, 2, 0xff]), "52:54:00:01:02:ff");
         assert_eq!(offloads_text(&Caps::default()), "none");
         assert_eq!(

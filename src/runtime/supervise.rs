@@ -2,14 +2,15 @@
 
 use super::shutdown::{Shutdown, Signal};
 use super::turn_loop::{Event, Shared};
+use crate::control::log::{Logs, complain, events};
 use crate::control::subject::DeviceView;
 use crate::failure::{Exit, Failure};
+use crate::time::Instant;
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_default};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::unregister;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -105,15 +106,23 @@ pub(super) fn keep_off(cpus: &[usize], worker_cpus: &[usize]) -> bool {
     set.count() > 0 && rustix::thread::sched_setaffinity(None, &set).is_ok()
 }
 
+/// What the main thread does with the device while workers run.
+pub(super) struct Device<'a> {
+    /// How it does.
+    pub(super) look: &'a dyn Fn() -> DeviceView,
+    /// Called twice a second or more: turns counters into events.
+    pub(super) watch: &'a mut dyn FnMut(Instant),
+}
+
 /// Tells `workers` workers what to do until all of them have returned. `ready` is called once, when each of them
 /// serves, with what backs the arenas.
-/// `look` is asked how the device does.
 pub(super) fn supervise(
     shared: &Shared,
     events: &Receiver<Event>,
     workers: usize,
     ready: impl Fn(&str),
-    look: impl Fn() -> DeviceView,
+    device: Device,
+    logs: &Logs,
 ) {
     let mut shutdown = Shutdown::Running;
     let drain = shared.config.workers.drain_timeout;
@@ -131,15 +140,18 @@ pub(super) fn supervise(
                 running -= 1;
                 shutdown.handle_worker_end();
             }
-            Ok(Event::Ready(backing)) => {
+            Ok(Event::Ready { backing, capabilities }) => {
                 starting -= 1;
+                if let Err(error) = capabilities {
+                    events::capabilities_kept(&error);
+                }
                 if starting == 0 && shutdown == Shutdown::Running {
                     shared.ready.store(true, Relaxed);
                     ready(&backing);
                 }
             }
             // Who asked may have given up.
-            Ok(Event::Look(answer)) => drop(answer.try_send(look())),
+            Ok(Event::Look(answer)) => drop(answer.try_send((device.look)())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -151,36 +163,37 @@ pub(super) fn supervise(
             say_progress(shared);
         }
         if shutdown == Shutdown::Stopping && now >= *stopping.get_or_insert(now) + STOP_MAX && running > 0 {
-            give_up(running);
+            give_up(running, logs);
         }
         shared.command.store(shutdown.command() as u8, Relaxed);
+        (device.watch)(now);
     }
 }
 
 /// Ends the process: its lcores cannot be ended one by one, nor DPDK cleaned up under them.
-fn give_up(running: usize) -> ! {
+fn give_up(running: usize, logs: &Logs) -> ! {
     let seconds = STOP_MAX.as_secs();
     let what = format!("{running} workers did not stop within {seconds} s: ended without closing the device");
     let failure = Failure::new(Exit::Runtime, what)
         .fix("start it again; should it hang again, report where: gdb -p PID -batch -ex 'thread apply all bt'");
-    // A closed standard error leaves only the exit code to tell.
-    let _ = writeln!(std::io::stderr(), "{failure}");
+    logs.fail(&failure);
+    complain(&failure);
     std::process::exit(Exit::Runtime as i32)
 }
 
 fn say_progress(shared: &Shared) {
     let connections = shared.remaining.connections.load(Relaxed);
     let requests = shared.remaining.requests.load(Relaxed);
-    super::report::say(&format!("draining: {connections} connections, {requests} requests in progress"));
+    events::drain_progress(connections as u64, requests as u64);
 }
 
 fn announce(before: Shutdown, after: Shutdown, signal: Signal, drain: Duration) {
     let name = if signal == Signal::Int { "INT" } else { "TERM" };
     match after {
         Shutdown::Draining { .. } if before == Shutdown::Running => {
-            super::report::say(&format!("{name}: draining connections for up to {drain:?}; INT again stops at once"));
+            events::draining(name, drain.as_secs_f64());
         }
-        Shutdown::Stopping if before != Shutdown::Stopping => super::report::say(&format!("{name}: stopping at once")),
+        Shutdown::Stopping if before != Shutdown::Stopping => events::stopping(name),
         _ => {}
     }
 }

@@ -23,8 +23,13 @@ use std::time::Duration;
 pub(super) enum Event {
     /// A signal arrived.
     Signal(super::shutdown::Signal),
-    /// A worker holds all its memory, and serves. Says what backs the arena.
-    Ready(String),
+    /// A worker holds all its memory, and serves.
+    Ready {
+        /// What backs its arena.
+        backing: String,
+        /// Whether it gave up its capabilities.
+        capabilities: Result<(), String>,
+    },
     /// A worker returned or panicked.
     Ended,
     /// The control side wants to know how the device does.
@@ -95,8 +100,8 @@ pub(super) fn run(seat: Seat, shared: &Shared) -> Result<Outcome, Failure> {
         secret: parts::build_secret()?,
         now: shared.clock.instant(),
     })?;
-    drop_capabilities();
-    let _ = events.send(Event::Ready(backing));
+    let capabilities = drop_capabilities();
+    let _ = events.send(Event::Ready { backing, capabilities });
     let mut draining = None;
     let mut meter = TurnMeter::start(shared.clock.instant().nanos());
     let mut ladder = Ladder::new(shared.config.workers.idle, shared.clock.instant());

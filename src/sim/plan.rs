@@ -177,6 +177,7 @@ fn config(site: &Site, vlan: Option<u16>) -> Config {
         },
         metrics: crate::config::MetricsConfig::default(),
         admin: crate::config::AdminConfig::default(),
+        log: crate::config::LogConfig::default(),
         routes: site.routes(),
     }
 }

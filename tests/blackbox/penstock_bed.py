@@ -22,6 +22,8 @@ from http_raw import Connection
 from netns import PATIENCE_S, SERVER_V4, SERVER_V6, Network, Skip, closing_stack, inside, number, until
 
 READY = re.compile(r"\bready\b")
+# Tests read what people read; test_logs reads JSON.
+RUN = ("run", "--log-format", "text")
 LEAK = re.compile(r"leak", re.IGNORECASE)
 NO_LEAK = re.compile(r"\b(no|0)\b[^,;]*leak|leak\w*\W+0\b", re.IGNORECASE)
 
@@ -152,7 +154,7 @@ class Bed:
             config = self.folder / "nginx.conf"
             config.write_text(stand_in.config(self.site, self.folder))
             return ["ip", "netns", "exec", self.network.server_namespace, "nginx", "-c", str(config)]
-        return [self.options.binary, "run", "-c", str(self.write_config(self.device()))]
+        return [self.options.binary, *RUN, "-c", str(self.write_config(self.device()))]
 
     def device(self):
         if self.options.kind == "tap":

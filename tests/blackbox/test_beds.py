@@ -3,7 +3,7 @@
 import gateway_config
 from gateway_config import MEGABYTE, Site
 from netns import SERVER_V4, SERVER_V6, Skip, no_hugepages
-from penstock_bed import Bed
+from penstock_bed import RUN, Bed
 from test_bodies import assert_whole
 from test_ping import ping
 
@@ -61,7 +61,7 @@ class EalBed(Bed):
         memory = ["--in-memory"] if self.options.huge else ["--no-huge", "-m", "512"]
         config = str(self.write_config(None))
         eal = ["-l", "0,1", *memory, "--no-pci", "--vdev", self.device()]
-        return [self.options.binary, *eal, "--", "run", "-c", config]
+        return [self.options.binary, *eal, "--", *RUN, "-c", config]
 
 
 def test_eal_arguments(options):

@@ -14,7 +14,7 @@ import gateway_config
 import pcapng
 from gateway_config import HELLO, Site
 from netns import PATIENCE_S, SERVER_V4, Skip, number, sh, until
-from penstock_bed import Bed
+from penstock_bed import RUN, Bed
 
 # Small, so that a second process finds hugepages for its copies.
 SMALL_SITE = Site(routes=gateway_config.base_routes(), workers={"connections": 512})
@@ -65,7 +65,7 @@ class Shared(Gateway):
     def command(self):
         eal = ["--lcores=0@0,1@1" if os.cpu_count() > 1 else "--lcores=0@0,1@0", f"--file-prefix={self.prefix}"]
         eal += [f"--huge-dir={self.mount}", "--no-pci", "--iova-mode=va", "--vdev", self.device()]
-        return [self.options.binary, *eal, "--", "run", "-c", str(self.write_config(None))]
+        return [self.options.binary, *eal, "--", *RUN, "-c", str(self.write_config(None))]
 
 
 def ports(packet):

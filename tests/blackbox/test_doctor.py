@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import gateway_config
 from gateway_config import Site
 from netns import PATIENCE_S, SERVER_V4, SERVER_V6, Network, Skip, inside, sh, until
-from penstock_bed import Bed, Process
+from penstock_bed import RUN, Bed, Process
 
 ROUTES = gateway_config.base_routes()
 TAP, AF_PACKET, AF_XDP = "net_tap0,iface={new}", "net_af_packet0,iface={ours}", "net_af_xdp0,iface={ours}"
@@ -172,7 +172,7 @@ def assert_found(report, name, severity):
 
 def assert_refused(room, finding, status, **how):
     """`penstock run` ends with that status and the doctor's words."""
-    process = Process(room.command("run", "-c", str(room.config), **how))
+    process = Process(room.command(*RUN, "-c", str(room.config), **how))
     room.stack.callback(process.kill)
     ended = process.wait()
     text = process.text()
@@ -241,7 +241,7 @@ def configuration_broken(options):
 
 def device_in_use(options):
     with Room(options, device=AF_PACKET) as room:
-        first = Process(room.command("run", "-c", str(room.config)))
+        first = Process(room.command(*RUN, "-c", str(room.config)))
         room.stack.callback(first.kill)
         until(lambda: "ready" in first.text() or not first.alive(), "the first gateway")
         assert first.alive(), first.tail()

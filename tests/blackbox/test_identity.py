@@ -34,7 +34,7 @@ def check(options):
     routes = gateway_config.base_routes() + gateway_config.file_routes(MEGABYTE)
     user = pwd.getpwnam(USER)
     with UserBed(options, Site(routes=routes)) as bed:
-        assert bed.gateway.says(re.compile(f"^user: {USER} ")), bed.gateway.tail()
+        assert bed.gateway.says(re.compile(f" user: {USER} ")), bed.gateway.tail()
         found = list(threads(bed))
         assert len(found) > 2, found
         for status in found:

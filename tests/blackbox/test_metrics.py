@@ -202,7 +202,7 @@ def assert_off_worker_cpus(bed, worker_cpus):
         text = (task / "status").read_text()
         cpus = re.search(r"Cpus_allowed_list:\s*(\S+)", text)[1]
         allowed[(task / "comm").read_text().strip()] = cpus
-    assert allowed["penstock-admin"] == allowed["penstock-signal"], allowed
+    assert allowed["penstock-admin"] == allowed["penstock-signal"] == allowed["penstock-log"], allowed
     assert not {str(cpu) for cpu in worker_cpus} & set(re.split("[,-]", allowed["penstock-admin"])), allowed
 
 
@@ -241,12 +241,12 @@ def test_metrics_address_in_use(options):
 
 def test_the_socket_ends_with_the_gateway_and_a_killed_ones_is_replaced(options):
     with Watched(options) as bed:
-        left = pathlib.Path(re.search(r"^admin: (\S+)$", bed.gateway.text(), re.MULTILINE)[1])
+        left = pathlib.Path(re.search(r" admin: (\S+)$", bed.gateway.text(), re.MULTILINE)[1])
         assert left.is_socket() and left.stat().st_mode & 0o077 == 0
         bed.gateway.kill()
         assert left.exists()
     with Watched(options) as bed:
         assert not left.exists(), "the next gateway removes it"
-        own = pathlib.Path(re.search(r"^admin: (\S+)$", bed.gateway.text(), re.MULTILINE)[1])
+        own = pathlib.Path(re.search(r" admin: (\S+)$", bed.gateway.text(), re.MULTILINE)[1])
         bed.stop()
         assert not own.exists()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import gateway_config
 from gateway_config import Site
 from netns import no_hugepages, until
-from penstock_bed import Bed, traces
+from penstock_bed import RUN, Bed, traces
 
 PLAIN_SITE = Site(routes=gateway_config.base_routes())
 FIX = re.compile(r"^\s*fix: ", re.MULTILINE)
@@ -143,7 +143,7 @@ def draining(bed):
 def starting(bed):
     bed.stop()
     bed.gateway = bed.launch()
-    until(lambda: bed.gateway.says(re.compile("^EAL: ")), "the beginning of a start")
+    until(lambda: bed.gateway.says(re.compile(r"\bEAL: ")), "the beginning of a start")
 
 
 def test_killed_under_load(options):
@@ -189,7 +189,7 @@ def test_bad_configuration(options):
 
 def test_configuration_that_does_not_exist(options):
     with link_only(options) as bed:
-        bed.command = lambda: [options.binary, "run", "-c", str(bed.folder / "nonesuch.toml")]
+        bed.command = lambda: [options.binary, *RUN, "-c", str(bed.folder / "nonesuch.toml")]
         assert_ends(bed, 3, fix=False)
 
 

@@ -1,10 +1,10 @@
-//! `[metrics]` and `[admin]`: the kernel sockets of the control side.
+//! `[metrics]`, `[admin]` and `[log]`: how the gateway is operated.
 
 use core::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::reader::Section;
-use crate::config::{AdminConfig, AdminSocket, MetricsConfig};
+use crate::config::{AdminConfig, AdminSocket, LogConfig, LogFormat, LogLevel, MetricsConfig};
 
 /// Bytes of a Unix socket's path without the final NUL (`sun_path` of unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
@@ -40,4 +40,11 @@ pub(super) fn admin(section: &Section) -> AdminConfig {
         }
     };
     AdminConfig { socket }
+}
+
+pub(super) fn log(section: &Section) -> LogConfig {
+    LogConfig {
+        format: section.choice("format").and_then(LogFormat::named).unwrap_or_default(),
+        level: section.choice("level").and_then(LogLevel::named).unwrap_or_default(),
+    }
 }

@@ -80,6 +80,7 @@ pub static ROOT: Schema = Schema {
         key("tcp", Kind::Table(&TCP), "defaults", "TCP buffers and deadlines."),
         key("metrics", Kind::Table(&METRICS), "defaults", "Metrics and health for monitoring."),
         key("admin", Kind::Table(&ADMIN), "defaults", "The socket that `penstock status` and `penstock top` ask."),
+        key("log", Kind::Table(&LOG), "defaults", "What the gateway says while it runs."),
         key("route", Kind::Tables(&ROUTE), "required", "What to answer; at least 1, at most 4096."),
     ],
 };
@@ -303,6 +304,25 @@ pub static ADMIN: Schema = Schema {
         "\"auto\"",
         "Path of a Unix socket, absolute; `\"auto\"`: `PID.sock` in the runtime folder; `\"off\"`: none.",
     )],
+};
+
+/// `[log]`.
+pub static LOG: Schema = Schema {
+    name: "[log]",
+    keys: &[
+        key(
+            "format",
+            Kind::Choice(&["auto", "text", "json"]),
+            "\"auto\"",
+            "A line on standard output: `text`, `json`, or text on a terminal and JSON otherwise. `--log-format` overrides it.",
+        ),
+        key(
+            "level",
+            Kind::Choice(&["error", "warn", "info", "debug"]),
+            "\"info\"",
+            "Events of this level and worse are written. `--log-level` overrides it, `penstock log-level` changes it at run time.",
+        ),
+    ],
 };
 
 /// `[[route]]`.

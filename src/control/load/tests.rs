@@ -3,8 +3,8 @@
 use super::schema::{self, Kind, Schema};
 use super::*;
 use crate::config::{
-    AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Idle, Listener, MetricsConfig, PathMatch, TcpConfig,
-    WorkersConfig,
+    AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Idle, Listener, LogConfig, LogFormat, LogLevel,
+    MetricsConfig, PathMatch, TcpConfig, WorkersConfig,
 };
 use proptest::prelude::*;
 
@@ -48,6 +48,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(config.tcp, TcpConfig::default());
     assert_eq!(config.workers, WorkersConfig::default());
     assert_eq!((config.metrics, config.admin), (MetricsConfig::default(), AdminConfig::default()));
+    assert_eq!(config.log, LogConfig::default());
     let [route] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((&route.host, &route.path, &route.methods), (&None, &PathMatch::Prefix("/".into()), &Vec::new()));
     assert_eq!((route.respond.status, route.respond.body.bytes()), (200, b"hello\n".as_slice()));
@@ -198,7 +199,7 @@ fn long_and_hostile_lines_are_shown_safely() {
 #[test]
 fn defaults_of_the_schema_are_those_of_the_program() {
     let mut text = String::from(MINIMAL);
-    for schema in [&schema::WORKERS, &schema::HTTP, &schema::TCP, &schema::METRICS, &schema::ADMIN] {
+    for schema in [&schema::WORKERS, &schema::HTTP, &schema::TCP, &schema::METRICS, &schema::ADMIN, &schema::LOG] {
         text += &format!("{}\n", schema.name);
         for key in schema.keys.iter().filter(|key| key.default != "planned") {
             text += &format!("{} = {}\n", key.name, key.default);
@@ -227,6 +228,20 @@ fn sockets_of_the_control_side() {
     ] {
         let failure = with(&format!("[{section}]\n{key} = \"{value}\"")).unwrap_err().to_string();
         assert!(failure.contains("fix: examples: ") && failure.contains(value), "{failure}");
+    }
+}
+
+#[test]
+fn format_and_level_of_the_log() {
+    let with = |text: &str| load(&format!("{MINIMAL}\n[log]\n{text}\n"));
+    for (format, level) in LogFormat::ALL.into_iter().zip(LogLevel::ALL.into_iter().cycle()) {
+        let text = format!("format = \"{}\"\nlevel = \"{}\"", format.name(), level.name());
+        assert_eq!(with(&text).unwrap().log, LogConfig { format, level });
+    }
+    assert_eq!(with("level = \"debug\"").unwrap().log.level, LogLevel::Debug);
+    let failure = with("level = \"trace\"\nformat = \"xml\"").unwrap_err().to_string();
+    for fragment in ["\"error\", \"warn\", \"info\", \"debug\"", "\"auto\", \"text\", \"json\""] {
+        assert!(failure.contains(fragment), "{failure}");
     }
 }
 
@@ -274,6 +289,7 @@ fn the_documentation_has_every_key_as_the_program_reads_it() {
         &schema::TCP,
         &schema::METRICS,
         &schema::ADMIN,
+        &schema::LOG,
         &schema::ROUTE,
         &schema::RESPOND,
     ];

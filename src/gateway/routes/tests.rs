@@ -28,6 +28,7 @@ fn routes(lines: &[&str]) -> Routes {
         tcp: TcpConfig::default(),
         metrics: crate::config::MetricsConfig::default(),
         admin: crate::config::AdminConfig::default(),
+        log: crate::config::LogConfig::default(),
         routes: lines.iter().map(route).collect(),
     })
 }
