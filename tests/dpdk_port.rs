@@ -44,7 +44,7 @@ fn bed(eal: Result<Eal, Failure>, device: &str, frames: Option<u32>) -> Bed {
     let options = PortOptions { queues: 1, mtu: None, multicast: true, room: None };
     let shape = port.configure(&options).expect("configures");
     let frames = frames.unwrap_or_else(|| pool_frames(1, shape.rx_descriptors, shape.tx_descriptors));
-    let pool = Pool::new(&eal, None, frames, shape.room).expect("memory for the pool");
+    let pool = Pool::new(&eal, "penstock", None, frames, shape.room).expect("memory for the pool");
     let mut queues = port.start(&shape, &options, std::slice::from_ref(&pool)).expect("starts");
     Bed { pool, queue: queues.remove(0), port, _eal: eal }
 }
@@ -184,7 +184,8 @@ fn too_little_memory_for_the_pool_is_a_failure_with_a_fix() {
     let line = ["--lcores=0@0,1@0", "-m", "24", "--vdev", "net_null0"];
     isolated("too_little_memory_for_the_pool_is_a_failure_with_a_fix", &line, |eal| {
         let eal = eal.expect("EAL starts");
-        let failure = Pool::new(&eal, Some(0), 100_000, 2048).err().expect("24 MiB do not hold 100,000 frames");
+        let failure =
+            Pool::new(&eal, "penstock", Some(0), 100_000, 2048).err().expect("24 MiB do not hold 100,000 frames");
         assert_eq!(failure.exit, Exit::Environment);
         assert!(failure.what.contains("100000 frames") && failure.fix.unwrap().contains("-m "));
     });
@@ -195,7 +196,7 @@ fn too_little_memory_for_eal_is_a_failure_with_a_fix() {
     isolated("too_little_memory_for_eal_is_a_failure_with_a_fix", &["-m", "1", "--vdev", "net_null0"], |eal| {
         let failure = match eal {
             Err(failure) => failure,
-            Ok(eal) => Pool::new(&eal, None, 4096, 2048).err().expect("1 MiB holds no pool"),
+            Ok(eal) => Pool::new(&eal, "penstock", None, 4096, 2048).err().expect("1 MiB holds no pool"),
         };
         assert!(failure.exit == Exit::Environment && failure.fix.is_some(), "{failure}");
     });

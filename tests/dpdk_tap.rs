@@ -95,7 +95,7 @@ fn datagrams_cross_the_tap_both_ways() {
     let mut port = EthPort::find(&eal, Some("net_tap0")).expect("the tap is there");
     let options = PortOptions { queues: 1, mtu: None, multicast: true, room: Some(ROOM) };
     let shape = port.configure(&options).expect("configures");
-    let pool = Pool::new(&eal, None, 4095, ROOM).expect("memory for the pool");
+    let pool = Pool::new(&eal, "penstock", None, 4095, ROOM).expect("memory for the pool");
     let mut queue = port.start(&shape, &options, std::slice::from_ref(&pool)).expect("starts").remove(0);
     assert!(port.wait_link(|_| ()));
     assert!(ip(&format!("addr add {KERNEL}/24 dev {name}")));

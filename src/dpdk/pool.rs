@@ -52,12 +52,13 @@ unsafe impl Send for Inner {}
 unsafe impl Sync for Inner {}
 
 impl Pool {
-    /// Makes a pool of `frames` frames with room for `room` bytes each after the headroom, on a NUMA node (None: any).
+    /// Makes a pool of `frames` frames with room for `room` bytes each after the headroom, on a NUMA node (None: any). Its name
+    /// is `owner` and the node, such as `penstock_0`.
     ///
     /// # Errors
     /// `Exit::Environment` when EAL's memory does not suffice.
-    pub fn new(eal: &Eal, node: Option<u32>, frames: u32, room: u16) -> Result<Pool, Failure> {
-        let name = format!("penstock_{}", node.map_or("any".into(), |node| node.to_string()));
+    pub fn new(eal: &Eal, owner: &str, node: Option<u32>, frames: u32, room: u16) -> Result<Pool, Failure> {
+        let name = format!("{owner}_{}", node.map_or("any".into(), |node| node.to_string()));
         let data_room = room.saturating_add(sys::SHIM_HEADROOM);
         let mut pool = create(&name, frames, data_room, node);
         if pool.is_null() && node.is_some() {

@@ -1,5 +1,6 @@
 //! Starting and stopping everything, in order: EAL, device, pools, workers; then the reverse.
 
+use super::bed::{Bed, pool_mib, say_dpdk, set_up, tear_down, wait_link, worker_lcores};
 use super::claim::claim;
 use super::identity::Identity;
 use super::plan::{Machine, Plan};
@@ -12,35 +13,15 @@ use crate::config::Config;
 use crate::control::admin::{Doors, Server};
 use crate::control::log::{Logs, events};
 use crate::control::subject::Subject;
-use crate::dpdk::{
-    self, Clock, Eal, EthPort, FRAME_OVERHEAD, Lcore, Pool, PortOptions, PortShape, QueuePort, Severity, Task,
-};
+use crate::dpdk::{self, Clock, Eal, Lcore, Pool, QueuePort, Task};
 use crate::failure::{Exit, Failure};
 use crate::net::neighbor::Neighbors;
 use crate::port::Port;
 use crate::worker::Worker;
 use crossbeam_utils::CachePadded;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
-
-/// Time for the frames in the transmit rings to leave: 1024 full ones take 12 ms at 1 Gbit/s.
-const TRANSMIT_RINGS: Duration = Duration::from_millis(20);
-
-/// What a link that is down needs.
-pub(super) const LINK_DOWN: &str =
-    "serving goes on when it comes up: check cable, switch port, or the interface's other end";
-
-/// A device that runs, with the pools its frames are from.
-struct Bed {
-    port: EthPort,
-    shape: PortShape,
-    lcores: Vec<Lcore>,
-    /// By NUMA node.
-    pools: Vec<Pool>,
-}
 
 pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let machine = Machine::look();
@@ -54,9 +35,10 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     let doors = Doors::open(&config)?;
     let early = EarlySignals::keep()?;
     let eal = Eal::start(&args)?;
-    let set_up = set_up_port(&eal, &config);
-    eal.settle(set_up.is_ok());
-    let (bed, queues) = set_up?;
+    let bed = worker_lcores(&eal, &config).and_then(|lcores| set_up(&eal, "penstock", &config, lcores));
+    eal.settle(bed.is_ok());
+    let (bed, queues) = bed?;
+    wait_link(&bed.port);
     let (sender, events) = mpsc::channel();
     let worker_cpus: Vec<usize> = bed.lcores.iter().flat_map(Lcore::cpus).collect();
     let signals = SignalSource::start(early, sender.clone(), &machine.cpus, &worker_cpus)?;
@@ -74,16 +56,8 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
     });
     drop(signals);
     tear_down(bed);
+    events::stopped();
     outcome
-}
-
-/// What DPDK and its drivers log, as events.
-fn say_dpdk(severity: Severity, text: &str) {
-    match severity {
-        Severity::Error => events::dpdk_error(text),
-        Severity::Warning => events::dpdk_warning(text),
-        Severity::Note => events::dpdk_note(text),
-    }
 }
 
 /// The given arguments, or planned ones; said either way.
@@ -99,60 +73,6 @@ fn eal_args(given: Option<Vec<String>>, config: &Config, machine: &Machine) -> R
     events::eal(&args.join(" "), &dpdk::version());
     notices.iter().for_each(|notice| events::plan(notice));
     Ok(args)
-}
-
-/// Memory for the frames of so many workers before the device was asked, in MiB.
-fn pool_mib(config: &Config, workers: usize) -> u64 {
-    let frames = dpdk::pool_frames(u16::try_from(workers).unwrap_or(u16::MAX), 1024, 1024);
-    let room = usize::from(config.port.mtu.unwrap_or(0)).max(2048) + 128 + FRAME_OVERHEAD;
-    (frames as usize * room).div_ceil(1 << 20) as u64
-}
-
-fn set_up_port(eal: &Eal, config: &Config) -> Result<(Bed, Vec<QueuePort>), Failure> {
-    let mut port = EthPort::find(eal, config.port.device.as_deref())?;
-    let mut lcores = eal.worker_lcores();
-    if let Some(count) = config.workers.count {
-        if usize::from(count) > lcores.len() && !lcores.is_empty() {
-            events::lcores_missing(count.into(), lcores.len() as u64);
-        }
-        lcores.truncate(usize::from(count));
-    }
-    if lcores.is_empty() {
-        let what = "EAL has no worker lcore beside the main one";
-        return Err(Failure::new(Exit::Environment, what).fix("give it two: -l 0,1, or on one CPU --lcores 0@0,1@0"));
-    }
-    let options = PortOptions {
-        queues: u16::try_from(lcores.len()).unwrap_or(u16::MAX),
-        mtu: config.port.mtu,
-        multicast: config.port.addresses.iter().any(|cidr| cidr.address.is_ipv6()),
-        room: None,
-    };
-    let shape = port.configure(&options)?;
-    if usize::from(shape.queues) < lcores.len() {
-        let idle = lcores.len() - usize::from(shape.queues);
-        events::lcores_idle(port.name(), shape.queues.into(), lcores.len() as u64, idle as u64);
-        lcores.truncate(usize::from(shape.queues));
-    }
-    let by_node = make_pools(eal, &lcores, &shape)?;
-    let pools: Vec<Pool> = lcores.iter().filter_map(|lcore| by_node.get(&lcore.node()).cloned()).collect();
-    let queues = port.start(&shape, &options, &pools)?;
-    if !port.wait_link(|seconds| events::link_wait(port.name(), seconds)) {
-        events::link_down(port.name(), 0, LINK_DOWN);
-    }
-    Ok((Bed { port, shape, lcores, pools: by_node.into_values().collect() }, queues))
-}
-
-/// One pool on each NUMA node that has workers, sized for them.
-fn make_pools(eal: &Eal, lcores: &[Lcore], shape: &PortShape) -> Result<BTreeMap<Option<u32>, Pool>, Failure> {
-    let mut workers = BTreeMap::<Option<u32>, u16>::new();
-    for lcore in lcores {
-        *workers.entry(lcore.node()).or_default() += 1;
-    }
-    let pool = |(node, count)| {
-        let frames = dpdk::pool_frames(count, shape.rx_descriptors, shape.tx_descriptors);
-        Ok((node, Pool::new(eal, node, frames, shape.room)?))
-    };
-    workers.into_iter().map(pool).collect()
 }
 
 fn say_port(bed: &Bed, queues: &[QueuePort], config: &Config) {
@@ -262,19 +182,4 @@ fn join(tasks: Vec<Task<Result<Outcome, Failure>>>) -> Result<(), Failure> {
         events::refused(total.refused);
     }
     failed
-}
-
-/// Closes the device and counts the frames: all of them are back in their pool now, or have leaked.
-fn tear_down(bed: Bed) {
-    let Bed { port, pools, .. } = bed;
-    // Stopping a device throws away what its transmit rings hold: the last answers and FINs.
-    std::thread::sleep(TRANSMIT_RINGS);
-    drop(port);
-    for pool in pools {
-        match pool.in_use() {
-            0 => {}
-            leaked => events::leaked(pool.name(), leaked.into()),
-        }
-    }
-    events::stopped();
 }

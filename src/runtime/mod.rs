@@ -4,6 +4,8 @@
 //! protocols.
 
 #[cfg(feature = "dpdk")]
+mod bed;
+#[cfg(feature = "dpdk")]
 mod claim;
 #[cfg(feature = "dpdk")]
 mod identity;

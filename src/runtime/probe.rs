@@ -137,7 +137,7 @@ impl<'a> Sentinel<'a> {
         notices.iter().for_each(|notice| notice.say());
         match link {
             Some(link) if link.up => events::link_up(self.port.name(), link.changes),
-            Some(link) => events::link_down(self.port.name(), link.changes, super::launch::LINK_DOWN),
+            Some(link) => events::link_down(self.port.name(), link.changes, super::bed::LINK_DOWN),
             None => {}
         }
     }
