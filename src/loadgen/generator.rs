@@ -188,6 +188,14 @@ impl Generator {
         }
     }
 
+    /// A turn that did something took so many nanoseconds.
+    #[inline]
+    pub fn note_busy(&mut self, ns: u64) {
+        if self.phase != Phase::Preparing {
+            self.recorder.busy(ns);
+        }
+    }
+
     /// Whether everything sent is answered or given up.
     pub fn is_over(&self, now: Instant) -> bool {
         self.phase == Phase::Stopping && (self.under_way == 0 || now > self.stopped + self.plan.timeout)
@@ -404,6 +412,11 @@ impl Caller for Generator {
 
     fn timeout(&self) -> Duration {
         self.plan.timeout
+    }
+
+    #[inline]
+    fn upcoming(&self) -> Option<ConnId> {
+        self.idle.peek()
     }
 
     fn connecting(&mut self, result: Result<ConnId, ConnectError>) {

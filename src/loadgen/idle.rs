@@ -20,14 +20,13 @@ pub struct IdleList {
     nodes: Box<[Node]>,
     first: u32,
     last: u32,
-    len: usize,
 }
 
 impl IdleList {
     /// An empty list for connections in so many slots.
     pub fn new(slots: usize) -> IdleList {
         let node = Node { before: NONE, after: NONE, generation: 0, listed: false };
-        IdleList { nodes: vec![node; slots].into(), first: NONE, last: NONE, len: 0 }
+        IdleList { nodes: vec![node; slots].into(), first: NONE, last: NONE }
     }
 
     /// Appends a connection that is not in the list.
@@ -41,7 +40,6 @@ impl IdleList {
             None => self.first = id.slot,
         }
         self.last = id.slot;
-        self.len += 1;
     }
 
     /// Takes the first one out.
@@ -69,23 +67,12 @@ impl IdleList {
             Some(node) => node.before = before,
             None => self.last = before,
         }
-        self.len -= 1;
     }
 
     /// The first one.
     pub fn peek(&self) -> Option<ConnId> {
         let node = self.nodes.get(self.first as usize)?;
         Some(ConnId { slot: self.first, generation: node.generation })
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 }
 
@@ -113,7 +100,7 @@ mod tests {
                 }
                 _ => assert_eq!(list.pop(), model.pop_front()),
             }
-            assert_eq!((list.len(), list.peek()), (model.len(), model.front().copied()));
+            assert_eq!(list.peek(), model.front().copied());
         }
     }
 }

@@ -111,6 +111,12 @@ impl Recorder {
         let _ = self.queues.full.push(full);
     }
 
+    /// A turn that did something took so many nanoseconds.
+    #[inline]
+    pub fn busy(&mut self, ns: u64) {
+        self.current.busy_ns += ns;
+    }
+
     /// A request was sent, so many nanoseconds later than it could have been.
     #[inline]
     pub fn sent(&mut self, stage: u16, class: u16, lag: u64, waited: bool, bytes: u64) {

@@ -72,6 +72,7 @@ fn config(address: [u8; 4], connections: u32, http: HttpLimits, routes: Vec<Rout
         tcp: TcpConfig::default(),
         metrics: MetricsConfig::default(),
         admin: AdminConfig::default(),
+        log: Default::default(),
         routes,
     })
 }
@@ -202,13 +203,6 @@ impl Pair {
         self.now.mono = at + TURN;
     }
 
-    pub fn run_for(&mut self, time: Duration) {
-        let end = self.now.mono + time;
-        while self.now.mono < end {
-            self.step();
-        }
-    }
-
     /// Opens the connections, starts the schedule at the next whole millisecond, and returns that time.
     pub fn prepare(&mut self) -> Instant {
         for _ in 0..1_000_000 {
@@ -234,7 +228,9 @@ impl Pair {
         let mut pending = vec![];
         self.client.each_pending(|p| pending.push(*p));
         let mut intervals = self.intervals;
-        let recording = self.client.into_caller().finish(&pending, self.now.mono);
+        let (port, generator) = self.client.into_parts();
+        let recording = generator.finish(&pending, self.now.mono);
+        drop(port);
         while let Some(interval) = self.queues.take() {
             intervals.push(*interval);
         }

@@ -77,6 +77,9 @@ pub trait Caller {
     /// How long an answer may take from its request's sending.
     fn timeout(&self) -> Duration;
 
+    /// The connection that the next order is most likely for.
+    fn upcoming(&self) -> Option<ConnId>;
+
     /// What came of the last [`Order::Connect`].
     fn connecting(&mut self, result: Result<ConnId, ConnectError>);
 

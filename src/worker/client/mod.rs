@@ -174,9 +174,9 @@ impl<P: Port, C: Caller> ClientWorker<P, C> {
         &mut self.shared.caller
     }
 
-    /// Ends the worker, all but its program.
-    pub fn into_caller(self) -> C {
-        self.shared.caller
+    /// Ends the worker, all but its port and its program. Frames that were still to be sent are dropped.
+    pub fn into_parts(self) -> (P, C) {
+        (self.port, self.shared.caller)
     }
 
     /// The connections below the sessions, to look at.
@@ -202,6 +202,9 @@ fn carry_out<P: Port, C: Caller>(stack: &mut Stack<P, H1Client>, shared: &mut Cl
         let now = shared.now;
         let Some(order) = shared.caller.next(now) else { break };
         done += 1;
+        if let Some(id) = shared.caller.upcoming() {
+            stack.prefetch_conn(id);
+        }
         match order {
             Order::Connect(key) => {
                 let result = stack.connect(&key, now);
