@@ -13,6 +13,8 @@ pub mod idle;
 #[cfg(feature = "dpdk")]
 mod launch;
 #[cfg(feature = "dpdk")]
+pub mod load;
+#[cfg(feature = "dpdk")]
 mod parts;
 pub mod plan;
 #[cfg(feature = "dpdk")]

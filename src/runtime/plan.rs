@@ -59,17 +59,32 @@ impl Plan {
     /// `Exit::Config` without a device or with more workers than CPUs; `Exit::Environment` when hugepages are required and
     /// not reserved.
     pub fn make(config: &Config, machine: &Machine, pool_mib: impl Fn(usize) -> u64) -> Result<Plan, Failure> {
-        let device = config.port.device.as_deref().ok_or_else(no_device)?;
         let workers = worker_count(config.workers.count, machine.cpus.len())?;
+        Plan::make_for(&[config], workers, machine, EAL_MIB + pool_mib(workers))
+    }
+
+    /// As [`Plan::make`], for the devices of several programs in one process that need so many lcores in all. The first
+    /// configuration's hugepages count.
+    ///
+    /// # Errors
+    /// As [`Plan::make`].
+    pub fn make_for(configs: &[&Config], workers: usize, machine: &Machine, needed_mib: u64) -> Result<Plan, Failure> {
+        let devices = configs.iter().map(|config| config.port.device.as_deref().ok_or_else(no_device));
+        let devices = devices.collect::<Result<Vec<&str>, Failure>>()?;
         let mut args = vec!["penstock".to_string(), format!("--lcores={}", lcores(&machine.cpus, workers))];
         let mut notices = Vec::new();
-        if workers == machine.cpus.len() {
+        if workers >= machine.cpus.len() {
             notices.push(format!("CPU {} is shared by a worker and the control thread", machine.cpus[0]));
         }
-        let memory_mib = EAL_MIB + pool_mib(workers);
-        args.extend(memory_args(config.workers.hugepages, machine.free_hugepages, memory_mib, &mut notices)?);
+        let hugepages = configs.first().map_or(Hugepages::Auto, |config| config.workers.hugepages);
+        args.extend(memory_args(hugepages, machine.free_hugepages, needed_mib, &mut notices)?);
         args.push(format!("--file-prefix=penstock_{}", machine.pid));
-        args.extend(device_args(device));
+        for argument in devices.iter().flat_map(|device| device_args(device)) {
+            // Flags of EAL stand once; a device and its option are a pair.
+            if argument.starts_with("--vdev") || argument == "-a" || !args.contains(&argument) {
+                args.push(argument);
+            }
+        }
         Ok(Plan { args, workers, notices })
     }
 }
