@@ -2,6 +2,10 @@
 //!
 //! Owns the arguments and the help. Refuses to do the work: `control` loads, `runtime` runs.
 
+mod selftest;
+#[cfg(feature = "dpdk")]
+mod stamp;
+
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
@@ -83,6 +87,9 @@ enum Command {
     LogLevel(LogLevelArguments),
     /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
     Doctor(DoctorArguments),
+    /// Measure this machine: gateway and load generator in one process, without a network card
+    #[command(override_usage = "penstock [EAL ARGUMENTS --] selftest [OPTIONS]")]
+    Selftest(selftest::SelftestArguments),
     /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
     Schema,
 }
@@ -227,6 +234,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let answer = log::level::ask(&socket::choose(socket.socket.as_deref())?, level)?;
             print(&if json { answer.json() } else { answer.text() })
         }
+        Command::Selftest(arguments) => selftest::run(&arguments, eal_args),
         Command::Schema => print(&json_schema::text()),
         Command::Doctor(arguments) => examine(&arguments),
     }

@@ -51,6 +51,12 @@ impl Clock {
     }
 }
 
+/// Cycles per second of the counter, as measured by EAL; 0 before it starts.
+pub fn cycles_per_second() -> u64 {
+    // SAFETY: no condition.
+    unsafe { sys::rte_get_tsc_hz() }
+}
+
 /// Nanoseconds per cycle as a fraction of 2^32.
 #[derive(Copy, Clone)]
 struct Scale(u64);

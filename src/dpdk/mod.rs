@@ -20,7 +20,7 @@ mod pool;
 mod queue;
 mod stats;
 
-pub use clock::Clock;
+pub use clock::{Clock, cycles_per_second};
 pub use eal::Eal;
 pub use ethdev::{EthPort, PortOptions, PortShape};
 pub use lcore::{Lcore, Task};

@@ -280,12 +280,7 @@ pub(super) fn total(cells: &[Cell], shape: &Shape, elapsed: f64, connect: Option
 }
 
 /// By stage.
-pub(super) fn stages(
-    cells: &[Cell],
-    shape: &Shape,
-    elapsed: f64,
-    connects: Vec<Option<Distribution>>,
-) -> Vec<Summary> {
+pub(super) fn stages(cells: &[Cell], shape: &Shape, elapsed: f64, connects: Vec<Option<Distribution>>) -> Vec<Summary> {
     let seconds = stage_seconds(shape, elapsed);
     let stages = shape.stages.iter().enumerate().zip(connects);
     let summaries = stages.map(|((s, stage), connect)| {

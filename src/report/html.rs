@@ -137,8 +137,7 @@ fn durations(page: &mut String, run: &Run) {
         std::iter::once(name.to_string()).chain([count(d.count)]).chain(times.map(duration)).collect()
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    let header =
-        ["", "count", "min", "mean", "std dev", "p50", "p90", "p95", "p99", "p99.9", "p99.99", "max"];
+    let header = ["", "count", "min", "mean", "std dev", "p50", "p90", "p95", "p99", "p99.9", "p99.99", "max"];
     *page += "<h2>Durations</h2>\n";
     table(page, "Durations", "", &header, &rows);
 }

@@ -45,7 +45,8 @@ fn headline(run: &Run) -> String {
 fn stamps(run: &Run) -> impl Iterator<Item = String> {
     run.stamps.iter().map(|stamp| {
         let (version, sha, cores) = (&stamp.version, &stamp.git_sha, stamp.cores);
-        let text = format!("  {}: penstock {version} ({sha}), {}, {cores} cores, {}", stamp.host, stamp.cpu, stamp.kernel);
+        let text =
+            format!("  {}: penstock {version} ({sha}), {}, {cores} cores, {}", stamp.host, stamp.cpu, stamp.kernel);
         plain(&format!("{text}, DPDK {}, {}", stamp.dpdk, stamp.device))
     })
 }

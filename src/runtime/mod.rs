@@ -58,6 +58,12 @@ pub fn run(options: RunOptions) -> Result<(), Failure> {
 /// Always: this build has no DPDK.
 #[cfg(not(feature = "dpdk"))]
 pub fn run(_options: RunOptions) -> Result<(), Failure> {
-    Err(Failure::new(crate::failure::Exit::Environment, "this build has no DPDK support")
-        .fix("build with: cargo build --release --features dpdk"))
+    Err(without_dpdk())
+}
+
+/// What every command that needs DPDK says without it.
+#[cfg(not(feature = "dpdk"))]
+pub fn without_dpdk() -> Failure {
+    Failure::new(crate::failure::Exit::Environment, "this build has no DPDK support")
+        .fix("build with: cargo build --release --features dpdk")
 }

@@ -153,7 +153,8 @@ fn busy(run: &Run) -> Plot<'static> {
     Plot {
         id: "busy",
         title: "Busiest worker",
-        description: "The share of time that the busiest lcore of the generator spent in turns that did something.".into(),
+        description: "The share of time that the busiest lcore of the generator spent in turns that did something."
+            .into(),
         x: TIME,
         y: Axis { label: "share", scale: Scale::Linear, show: percent },
         lines: vec![Line { name: "busy share", style: 4, points: series(run, |p| p.busy_share) }],

@@ -5,6 +5,7 @@
 
 mod inner;
 mod seat;
+pub mod selftest;
 
 use super::bed::{Bed, pool_mib, say_dpdk, set_up, tear_down, wait_link};
 use super::claim::{Claim, claim};
@@ -57,6 +58,8 @@ pub struct Job<'a> {
     pub name: String,
     /// Who watches: called about every second, and while connections are opened.
     pub watch: &'a mut dyn FnMut(&View<'_>),
+    /// Called with the lcores' counters about every 20 ms while the schedule is followed.
+    pub tick: &'a mut dyn FnMut(&[Arc<Counters>]),
 }
 
 /// What a watcher sees.
@@ -243,13 +246,8 @@ impl Field {
 }
 
 /// Frames dropped for these reasons were meant for us.
-const DAMAGE: [Counter; 5] = [
-    Counter::DropRunt,
-    Counter::DropIpChecksum,
-    Counter::DropTcpChecksum,
-    Counter::DropChain,
-    Counter::DropFlowTable,
-];
+const DAMAGE: [Counter; 5] =
+    [Counter::DropRunt, Counter::DropIpChecksum, Counter::DropTcpChecksum, Counter::DropChain, Counter::DropFlowTable];
 
 type StartedPorts = (Bed, Vec<QueuePort>, Option<(Bed, Vec<QueuePort>, Arc<Config>)>);
 
@@ -330,7 +328,8 @@ impl Control<'_> {
         stamp: &Stamp,
         job: Job<'_>,
     ) -> Result<(Collector, Duration, Option<Aborted>), Failure> {
-        let Job { plan, name, watch } = job;
+        let Job { plan, name, watch, tick } = job;
+        let counters: Vec<Arc<Counters>> = self.lanes.iter().map(|lane| Arc::clone(&lane.counters)).collect();
         let total: Duration = plan.stages.iter().map(|stage| stage.duration).sum();
         let mut running = self.common.workers;
         let (mut most_open, mut since) = (0, self.common.clock.instant());
@@ -361,13 +360,16 @@ impl Control<'_> {
                 }
                 Phase::Preparing => {}
                 Phase::Running(collector, start) => {
+                    tick(&counters);
                     let mut any = false;
                     for (number, lane) in self.lanes.iter().enumerate() {
                         any |= lane.drain(number, collector);
                     }
                     if any {
                         watch(&View::Running(&collector.live()));
-                        if self.aborted.is_none() && let Some(aborted) = collector.check_abort() {
+                        if self.aborted.is_none()
+                            && let Some(aborted) = collector.check_abort()
+                        {
                             self.aborted = Some((aborted, now));
                             self.common.order.store(Order::Stop as u8, Relaxed);
                         }
@@ -413,7 +415,10 @@ impl Control<'_> {
         }
         let start = now + HEAD_START;
         self.common.start_ns.store(start.nanos().max(1), Relaxed);
-        let label = Label { name: name.into(), started: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string() };
+        let label = Label {
+            name: name.into(),
+            started: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+        };
         let collector = Collector::new(plan, stamp.clone(), label, self.common.workers);
         self.phase = Phase::Running(Box::new(collector), start);
         Ok(())
@@ -436,4 +441,3 @@ fn collect(tasks: Vec<Task<Result<Done, Failure>>>) -> Result<Vec<Done>, Failure
     }
     failed.map_or(Ok(done), Err)
 }
-

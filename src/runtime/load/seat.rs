@@ -14,6 +14,7 @@ use crate::net::neighbor::Neighbors;
 use crate::net::source::Sources;
 use crate::runtime::parts;
 use crate::runtime::turn_loop::Event;
+use crate::telemetry::turns::TurnMeter;
 use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
 use crate::worker::client::{self, ClientParts, ClientWorker, Fault};
@@ -106,9 +107,11 @@ pub(super) fn run(seat: Seat, common: &Common) -> Result<Done, Failure> {
     let mut worker = build(seat, common)?;
     let mut turns = histogram::<u64>();
     let mut last = common.clock.instant();
+    let mut meter = TurnMeter::start(last.nanos());
     let (mut busy, mut look_at, mut started) = (false, Instant::ZERO, false);
     loop {
         let now = common.clock.now();
+        meter.begin(now.mono.nanos(), &counters);
         if busy {
             let took = now.mono.nanos().saturating_sub(last.nanos());
             turns.saturating_record(took.min(DURATION_MAX));
@@ -116,6 +119,7 @@ pub(super) fn run(seat: Seat, common: &Common) -> Result<Done, Failure> {
         }
         last = now.mono;
         busy = !worker.turn(now).is_idle();
+        meter.end(busy);
         if now.mono >= look_at {
             look_at = now.mono + Duration::from_nanos(LOOK_NS);
             worker.set_gauges();
@@ -186,9 +190,8 @@ fn sources(plan: &Plan, locals: &[IpAddr], number: usize, workers: usize, start:
     let own = Sources::new(remote, locals, &(from as u16..=to as u16), start);
     let family = if remote.is_ipv4() { "IPv4" } else { "IPv6" };
     own.ok_or_else(|| {
-        Failure::new(Exit::Plan, format!("no {family} address of ours to reach {remote} from")).fix(
-            "name one: --source 10.7.0.1/24 or --source fd00:7::1/64, or addresses under [port] of the plan",
-        )
+        Failure::new(Exit::Plan, format!("no {family} address of ours to reach {remote} from"))
+            .fix("name one: --source 10.7.0.1/24 or --source fd00:7::1/64, or addresses under [port] of the plan")
     })
 }
 
