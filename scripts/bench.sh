@@ -15,18 +15,14 @@ instructions  instructions per request, counted by callgrind: one JSON line per 
 TEXT
 }
 
-# What callgrind counts. Where inlining leaves no such function, the whole program is counted; either way the
-# difference of two runs removes what is not per request.
-COLLECT='*Worker*turn*'
-
-# Builds the bench and sets BENCH to its program.
+# build_bench NAME: builds the bench and sets BENCH to its program.
 build_bench() {
     require_rust
     local messages
-    messages=$(cargo_run build --locked --profile bench --bench turn --message-format=json-render-diagnostics) ||
+    messages=$(cargo_run build --locked --profile bench --bench "$1" --message-format=json-render-diagnostics) ||
         die 1 "the bench did not build" "see cargo's messages above"
-    BENCH=$(sed -n 's/.*"executable":"\([^"]*\/turn-[^"]*\)".*/\1/p' <<<"$messages" | tail -n 1)
-    [[ -x $BENCH ]] || die 1 "cargo built no program for the bench \`turn\`"
+    BENCH=$(sed -n 's/.*"executable":"\([^"]*\/'"$1"'-[^"]*\)".*/\1/p' <<<"$messages" | tail -n 1)
+    [[ -x $BENCH ]] || die 1 "cargo built no program for the bench \`$1\`"
 }
 
 # callgrind CASE REQUESTS [OPTION...]: the instructions that this run collected.
@@ -63,16 +59,27 @@ instructions() {
     done
     [[ $requests =~ ^[1-9][0-9]*$ ]] || die 2 "--requests takes a number"
     install_packages valgrind
-    build_bench
     WORK=$(mktemp -d)
     defer rm -rf "$WORK"
+    # What callgrind counts: the gateway's turn, or the generator's beside it. Where inlining leaves no such function, the
+    # whole program is counted; either way the difference of two runs removes what is not per request.
+    count_bench turn '*Worker*turn*'
+    count_bench generator '*ClientWorker*turn*'
+}
+
+# count_bench BENCH PATTERN: its cases, or the wanted one if it has it.
+count_bench() {
+    COLLECT=$2
+    [[ -n $wanted && $wanted != "$1"* && $1 == generator ]] && return
+    [[ $wanted == generator* && $1 != generator ]] && return
+    build_bench "$1"
     names=$("$BENCH" --list)
     for name in ${wanted:-$names}; do instructions_of "$name" "$requests"; done
 }
 
 case ${1-} in
     turn)
-        build_bench
+        build_bench turn
         "$BENCH" "${@:2}"
         ;;
     instructions) instructions "${@:2}" ;;

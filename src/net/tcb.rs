@@ -304,13 +304,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for packets of at most `mtu` bytes; `seed` chooses the initial sequence numbers.
+    /// An engine for packets of at most `mtu` bytes; `seed` begins smoltcp's random numbers.
     pub fn new(mtu: u16, seed: u64, now: Instant) -> Engine {
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut iface = Interface::new(config, &mut Blueprint(mtu), smol(now));
         iface.set_any_ip(true);
         Engine { iface }
+    }
+
+    /// An engine for one call, in which a connection begins with the initial sequence number `isn`: smoltcp draws those from
+    /// its own generator, a permuted congruential one, of which the output can be computed backwards.
+    pub fn choosing(isn: u32, mtu: u16, now: Instant) -> Engine {
+        Engine::new(mtu, isn::seed_before(isn), now)
     }
 
     /// Gives a packet to a connection; its immediate answer, if any, goes to the wire.
@@ -338,14 +344,6 @@ impl Engine {
         let at = tcb.set.with(|set| self.iface.poll_at(smol(now), set))?;
         Some(Instant::from_nanos(u64::try_from(at.total_micros()).unwrap_or(0) * 1_000))
     }
-}
-
-/// An `Interface` whose next random number is `isn`: smoltcp draws initial sequence numbers from its own generator, a
-/// permuted congruential one, of which the output can be computed backwards.
-fn chooser(isn: u32, mtu: u16, now: Instant) -> Interface {
-    let mut config = Config::new(HardwareAddress::Ip);
-    config.random_seed = isn::seed_before(isn);
-    Interface::new(config, &mut Blueprint(mtu), smol(now))
 }
 
 #[inline]
@@ -389,10 +387,10 @@ impl Tcb {
     pub fn connect(block: Block, rx_ring: usize, key: &FlowKey, isn: u32, mtu: u16, now: Instant) -> Option<Tcb> {
         let remote = IpEndpoint { addr: address(key.remote_ip()), port: key.remote_port };
         let local = IpListenEndpoint { addr: Some(address(key.local_ip())), port: key.local_port };
-        let mut iface = chooser(isn, mtu, now);
+        let mut engine = Engine::choosing(isn, mtu, now);
         let mut connected = false;
         let tcb = Tcb::build(block, rx_ring, |socket| {
-            connected = socket.connect(iface.context(), remote, local).is_ok();
+            connected = socket.connect(engine.iface.context(), remote, local).is_ok();
         });
         connected.then_some(tcb)
     }

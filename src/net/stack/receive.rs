@@ -3,7 +3,7 @@
 use super::{Phase, Stack, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
-use crate::net::tcb::{Tcb, Wire};
+use crate::net::tcb::{Engine, State, Tcb, Wire};
 use crate::net::timewait::{self, Verdict};
 use crate::port::{BURST_MAX, Burst, Frame, Port};
 use crate::telemetry::Counter;
@@ -146,7 +146,12 @@ impl<P: Port, S: Default> Stack<P, S> {
         slot.refresh_header(&self.link);
         let Some(tcb) = slot.tcb.as_mut() else { return };
         let mut wire = wire!(self, port, slot.l2.as_ref());
-        self.engine.receive(now, tcb, packet, &mut wire);
+        if slot.phase == Phase::Handshake && tcb.state() == State::Listen {
+            let isn = self.isn.at(&segment.key, now);
+            Engine::choosing(isn, self.caps.mtu, now).receive(now, tcb, packet, &mut wire);
+        } else {
+            self.engine.receive(now, tcb, packet, &mut wire);
+        }
         let sent = wire.sent;
         slot.reset |= segment.flags & RST != 0 && tcb.is_closed();
         slot.note(&sent);
