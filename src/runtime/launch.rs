@@ -10,6 +10,7 @@ use super::turn_loop::{self, Event, Outcome, Remaining, Seat, Shared};
 use super::{RunOptions, parts, probe};
 use crate::config::Config;
 use crate::control::admin::{Doors, Server};
+use crate::control::log::watch::Budget;
 use crate::control::log::{Logs, events};
 use crate::control::subject::Subject;
 use crate::dpdk::{
@@ -32,6 +33,9 @@ const TRANSMIT_RINGS: Duration = Duration::from_millis(20);
 /// What a link that is down needs.
 pub(super) const LINK_DOWN: &str =
     "serving goes on when it comes up: check cable, switch port, or the interface's other end";
+
+/// What DPDK may still log.
+pub(super) static DPDK_LINES: Budget = Budget::unlimited();
 
 /// A device that runs, with the pools its frames are from.
 struct Bed {
@@ -79,6 +83,10 @@ pub(super) fn run(options: RunOptions) -> Result<(), Failure> {
 
 /// What DPDK and its drivers log, as events.
 fn say_dpdk(severity: Severity, text: &str) {
+    // Also called on lcores: a driver may have something to say of each frame.
+    if !DPDK_LINES.take() {
+        return;
+    }
     match severity {
         Severity::Error => events::dpdk_error(text),
         Severity::Warning => events::dpdk_warning(text),
@@ -213,8 +221,8 @@ fn serve(
         events::ready(bed.lcores.len() as u64);
     };
     let mut watch = probe::Sentinel::new(&shared, &bed.port, &counters, logs);
-    let device = Device { look: &|| probe::look(&bed.port, &bed.pools), watch: &mut |now| watch.look(now) };
-    supervise(&shared, inbox, tasks.len(), ready, device, logs);
+    let mut device = Device { look: &|| probe::look(&bed.port, &bed.pools), watch: &mut |now| watch.look(now) };
+    supervise(&shared, inbox, tasks.len(), ready, &mut device, logs);
     drop(server);
     let outcome = join(tasks);
     say_totals(&counters);

@@ -108,6 +108,8 @@ events! {
     dpdk_warning: WARN "dpdk" { text: &str } ("{text}");
     /// DPDK or a driver logged something else; EAL arguments ask for that.
     dpdk_note: INFO "dpdk" { text: &str } ("{text}");
+    /// DPDK or a driver logged more than 100 lines in a second.
+    dpdk_held_back: WARN "dpdk" { count: u64 } ("{count} more lines of DPDK in the last second are not shown");
     /// The first signal: no new connections, the others come to their end.
     draining: INFO "runtime" { signal: &str, timeout_seconds: f64 }
         ("{signal}: draining connections for up to {timeout_seconds} s; INT again stops at once");
