@@ -167,9 +167,9 @@ fn say_port(bed: &Bed, queues: &[QueuePort], config: &Config) {
     let Bed { port, shape, .. } = bed;
     let Some(caps) = queues.first().map(Port::caps) else { return };
     let spread = match (shape.queues, shape.rss) {
-        (1, _) => "nothing",
+        (1, _) => "none",
         (_, true) => "RSS",
-        (_, false) => "the driver, if it does",
+        (_, false) => "driver, if it does",
     };
     events::port(
         port.name(),

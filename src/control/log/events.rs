@@ -59,7 +59,7 @@ events! {
         device: &str, driver: &str, mac: &str, mtu_bytes: u64, queue_pairs: u64, spread: &str, rx_descriptors: u64,
         tx_descriptors: u64, offloads: &str,
     } (
-        "port: {device} ({driver}), {mac}, MTU {mtu_bytes}, queue pairs: {queue_pairs} spread by {spread}, \
+        "port: {device} ({driver}), {mac}, MTU {mtu_bytes}, queue pairs: {queue_pairs}, spread: {spread}, \
          descriptors: {rx_descriptors}+{tx_descriptors}, offloads: {offloads}"
     );
     /// Our place in the network.
