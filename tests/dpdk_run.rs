@@ -68,7 +68,10 @@ fn run_until(signal: rustix::process::Signal) -> String {
     let mut said = String::new();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     while !said.ends_with("ready\n") {
-        assert!(out.read_line(&mut said).unwrap() > 0, "ended early: {said}");
+        if out.read_line(&mut said).unwrap() == 0 {
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("ended early: {said}");
+        }
     }
     rustix::process::kill_process(pid, signal).unwrap();
     out.read_to_string(&mut said).unwrap();
