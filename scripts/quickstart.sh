@@ -81,7 +81,7 @@ start_gateway() {
     [[ $DEVICE == tap ]] || make_veth "$OURS" "$CLIENT" "$NAMESPACE"
     write_config
     : >"$WORK/log"
-    setsid "$BINARY" run -c "$WORK/penstock.toml" >"$WORK/log" 2>&1 </dev/null &
+    setsid "$BINARY" run --log-format text -c "$WORK/penstock.toml" >"$WORK/log" 2>&1 </dev/null &
     GATEWAY=$!
     defer stop_gateway
     if ! wait_until 60 gateway_ready || process_gone "$GATEWAY"; then

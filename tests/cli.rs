@@ -12,6 +12,14 @@ fn example(name: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// `run` has its log in the form for people here; a test below reads the other one.
+fn with_file<'a>(command: &'a str, path: &'a str) -> Vec<&'a str> {
+    match command {
+        "run" => vec!["run", "--log-format", "text", "-c", path],
+        other => vec![other, "-c", path],
+    }
+}
+
 fn file(directory: &Path, text: &str) -> String {
     let path = directory.join("penstock.toml");
     std::fs::write(&path, text).unwrap();
@@ -128,7 +136,7 @@ fn answers_that_no_ring_holds_are_found_by_check() {
     let path = file(directory.path(), &text.replace("body", &fields));
     for command in ["check", "run"] {
         assert_fails(
-            &penstock(&[command, "-c", &path]),
+            &penstock(&with_file(command, &path)),
             3,
             &[&path, "route 1", "`tx_ring` (8192 bytes)", "raise tx_ring"],
         );
@@ -145,7 +153,7 @@ fn mistakes_in_a_file_end_with_3() {
     let path = file(directory.path(), "[port]\naddress = \"10.7.0.2\"\n\n[[listner]]\nport = 80\n");
     for command in ["check", "run"] {
         let place = |at: &str| format!("{path}:{at}: ");
-        let output = penstock(&[command, "-c", &path]);
+        let output = penstock(&with_file(command, &path));
         let fragments =
             ["3 problems", &place("2:11"), "| address = \"10.7.0.2\"", "  fix: add it", &place("4:3"), "`listener`?"];
         assert_fails(&output, 3, &fragments);
@@ -157,7 +165,7 @@ fn a_file_that_is_not_there_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("nowhere.toml").to_string_lossy().into_owned();
     for command in ["check", "run"] {
-        assert_fails(&penstock(&[command, "-c", &path]), 3, &[&path, "No such file", "fix: "]);
+        assert_fails(&penstock(&with_file(command, &path)), 3, &[&path, "No such file", "fix: "]);
     }
 }
 
@@ -175,6 +183,42 @@ fn mistakes_on_the_command_line_end_with_2() {
 #[cfg(not(feature = "dpdk"))]
 #[test]
 fn run_without_dpdk_says_how_to_get_it() {
-    let output = penstock(&["run", "-c", &example("minimal.toml")]);
+    let output = penstock(&with_file("run", &example("minimal.toml")));
     assert_fails(&output, 4, &["DPDK", "--features dpdk"]);
+}
+
+#[test]
+fn a_start_that_fails_is_one_json_event_and_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(directory.path(), "[port]\naddress = \"10.7.0.2\"\n[log]\nlevel = \"loud\"\n");
+    for arguments in [&["run", "-c", &path][..], &["run", "-c", &path, "--log-format", "json", "--log-level", "error"]]
+    {
+        let output = penstock(arguments);
+        let lines: Vec<serde_json::Value> =
+            stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [event] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!(
+            (&event["event"], &event["level"], &event["exit_code"]),
+            (&"failed".into(), &"ERROR".into(), &3.into())
+        );
+        let message = event["message"].as_str().unwrap();
+        assert!(message.contains(&format!("{path}:2:11: ")) && message.contains("\"warn\""), "{message}");
+        assert_eq!(stderr(&output), format!("error: {message}\n"));
+        assert_eq!(output.status.code(), Some(3));
+    }
+}
+
+#[test]
+fn log_options_are_checked_and_taught() {
+    let level = penstock(&["run", "-c", "f", "--log-level", "trace"]);
+    assert_fails(&level, 2, &["--log-level", "error, warn, info or debug"]);
+    assert_fails(&penstock(&["run", "-c", "f", "--log-format", "xml"]), 2, &["auto, text or json"]);
+    assert_fails(&penstock(&["log-level", "loud"]), 2, &["'loud'", "error, warn, info or debug"]);
+    assert_fails(&penstock(&["log-level", "--socket", "/nonexistent.sock"]), 1, &["does not answer", "fix: "]);
+    let help = stdout(&penstock(&["log-level", "--help"]));
+    for fragment in
+        ["[LEVEL]", "--json", "--socket", "penstock log-level debug", "warn   a limit was reached", "log.level"]
+    {
+        assert!(help.contains(fragment), "{fragment:?} is not in:\n{help}");
+    }
 }

@@ -3,9 +3,10 @@
 #![cfg(feature = "dpdk")]
 
 use penstock::config::{
-    Body, Cidr, Config, DirectResponse, HttpLimits, Hugepages, Listener, PathMatch, PortConfig, Route, TcpConfig,
-    WorkersConfig,
+    Body, Cidr, Config, DirectResponse, HttpLimits, Hugepages, Listener, LogConfig, LogFormat, PathMatch, PortConfig,
+    Route, TcpConfig, WorkersConfig,
 };
+use penstock::control::log::Logs;
 use penstock::runtime::{RunOptions, run};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -31,7 +32,7 @@ fn config(device: String) -> Config {
         tcp: TcpConfig { half_open: 16, time_wait_entries: 64, ..TcpConfig::default() },
         metrics: penstock::config::MetricsConfig { address: None },
         admin: penstock::config::AdminConfig::default(),
-        log: penstock::config::LogConfig::default(),
+        log: LogConfig::default(),
         routes: vec![Route {
             host: None,
             path: PathMatch::Prefix("/".into()),
@@ -45,7 +46,10 @@ fn config(device: String) -> Config {
 #[test]
 fn gateway() {
     let Ok(device) = std::env::var(CHILD) else { return };
-    if let Err(failure) = run(RunOptions { eal_args: None, config: config(device), user: None }) {
+    let logs = Logs::start(LogConfig { format: LogFormat::Text, ..LogConfig::default() }).unwrap();
+    let outcome = run(RunOptions { eal_args: None, config: config(device), user: None, logs: logs.clone() });
+    logs.flush();
+    if let Err(failure) = outcome {
         eprintln!("{failure}");
         std::process::exit(i32::from(failure.exit as u8));
     }
@@ -64,7 +68,10 @@ fn run_until(signal: rustix::process::Signal) -> String {
     let mut said = String::new();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     while !said.ends_with("ready\n") {
-        assert!(out.read_line(&mut said).unwrap() > 0, "ended early: {said}");
+        if out.read_line(&mut said).unwrap() == 0 {
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("ended early: {said}");
+        }
     }
     rustix::process::kill_process(pid, signal).unwrap();
     out.read_to_string(&mut said).unwrap();

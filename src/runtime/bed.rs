@@ -4,6 +4,7 @@
 
 use crate::config::Config;
 use crate::control::log::events;
+use crate::control::log::watch::Budget;
 use crate::dpdk::{self, Eal, EthPort, FRAME_OVERHEAD, Lcore, Pool, PortOptions, PortShape, QueuePort, Severity};
 use crate::failure::{Exit, Failure};
 use std::collections::BTreeMap;
@@ -16,6 +17,9 @@ const TRANSMIT_RINGS: Duration = Duration::from_millis(20);
 pub(super) const LINK_DOWN: &str =
     "serving goes on when it comes up: check cable, switch port, or the interface's other end";
 
+/// What DPDK may still log.
+pub(super) static DPDK_LINES: Budget = Budget::unlimited();
+
 /// A device that runs, with the pools its frames are from.
 pub(super) struct Bed {
     pub(super) port: EthPort,
@@ -27,6 +31,10 @@ pub(super) struct Bed {
 
 /// What DPDK and its drivers log, as events.
 pub(super) fn say_dpdk(severity: Severity, text: &str) {
+    // Also called on lcores: a driver may have something to say of each frame.
+    if !DPDK_LINES.take() {
+        return;
+    }
     match severity {
         Severity::Error => events::dpdk_error(text),
         Severity::Warning => events::dpdk_warning(text),

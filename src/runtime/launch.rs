@@ -79,9 +79,9 @@ fn say_port(bed: &Bed, queues: &[QueuePort], config: &Config) {
     let Bed { port, shape, .. } = bed;
     let Some(caps) = queues.first().map(Port::caps) else { return };
     let spread = match (shape.queues, shape.rss) {
-        (1, _) => "nothing",
+        (1, _) => "none",
         (_, true) => "RSS",
-        (_, false) => "the driver, if it does",
+        (_, false) => "driver, if it does",
     };
     events::port(
         port.name(),
@@ -133,8 +133,8 @@ fn serve(
         events::ready(bed.lcores.len() as u64);
     };
     let mut watch = probe::Sentinel::new(&shared, &bed.port, &counters, logs);
-    let device = Device { look: &|| probe::look(&bed.port, &bed.pools), watch: &mut |now| watch.look(now) };
-    supervise(&shared, inbox, tasks.len(), ready, device, logs);
+    let mut device = Device { look: &|| probe::look(&bed.port, &bed.pools), watch: &mut |now| watch.look(now) };
+    supervise(&shared, inbox, tasks.len(), ready, &mut device, logs);
     drop(server);
     let outcome = join(tasks);
     say_totals(&counters);

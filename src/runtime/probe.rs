@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// The main thread has this long to answer; it looks at its channel twice a second at least.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// Lines of DPDK's and its drivers' that are shown in a second.
+const DPDK_LINES_MAX: u32 = 100;
 /// The names of DPDK's basic counters, which come first.
 const BASIC: [&str; 8] = ["ipackets", "opackets", "ibytes", "obytes", "imissed", "ierrors", "oerrors", "rx_nombuf"];
 
@@ -130,9 +132,14 @@ impl<'a> Sentinel<'a> {
         if !self.watch.is_due(now) {
             return;
         }
+        match super::bed::DPDK_LINES.renew(DPDK_LINES_MAX) {
+            0 => {}
+            count => events::dpdk_held_back(count),
+        }
         let sum = |counter: Counter| self.counters.iter().map(|counters| counters.read(counter)).sum();
-        let sight =
-            Sight { sum: &sum, stats: &self.port.basic_stats(), link_up: link_up(self.port), lost: self.logs.lost() };
+        // While there is no room, the line that tells of it would be lost as well.
+        let lost = if self.logs.has_room() { self.logs.lost() } else { 0 };
+        let sight = Sight { sum: &sum, stats: &self.port.basic_stats(), link_up: link_up(self.port), lost };
         let (notices, link) = self.watch.look(now, &sight, self.logs.level());
         notices.iter().for_each(|notice| notice.say());
         match link {

@@ -121,7 +121,7 @@ pub(super) fn supervise(
     events: &Receiver<Event>,
     workers: usize,
     ready: impl Fn(&str),
-    device: Device,
+    device: &mut Device,
     logs: &Logs,
 ) {
     let mut shutdown = Shutdown::Running;

@@ -140,7 +140,7 @@ def test_a_flood_is_said_every_ten_seconds(options):
         assert second["total"] <= counted
         bed.assert_serves()
         bed.stop()
-        assert bed.events("dropped", reason="tcp_checksum", count=int(counted)), bed.gateway.tail()
+        assert bed.events("dropped", reason="tcp_checksum")[0]["count"] >= counted, bed.gateway.tail()
 
 
 def test_a_limit_names_its_setting(options):

@@ -21,9 +21,10 @@ pub struct Described {
     pub when: &'static str,
 }
 
+/// What stands in brackets is for the message alone.
 macro_rules! events {
     ($($(#[doc = $when:literal])* $name:ident: $level:ident $target:literal
-        { $($field:ident: $type:ty),* $(,)? } ($($message:tt)*);)*) => {
+        { $($field:ident: $type:ty),* $(,)? } $([$word:ident: &str])? ($($message:tt)*);)*) => {
         /// Every event, in the order of the documentation.
         pub const ALL: &[Described] = &[$(Described {
             name: stringify!($name),
@@ -35,7 +36,7 @@ macro_rules! events {
 
         $($(#[doc = $when])*
         #[allow(clippy::too_many_arguments)]
-        pub fn $name($($field: $type),*) {
+        pub fn $name($($field: $type,)* $($word: &str)?) {
             tracing::event!(target: $target, Level::$level, event = stringify!($name), $($field = $field,)* $($message)*);
         })*
     };
@@ -58,7 +59,7 @@ events! {
         device: &str, driver: &str, mac: &str, mtu_bytes: u64, queue_pairs: u64, spread: &str, rx_descriptors: u64,
         tx_descriptors: u64, offloads: &str,
     } (
-        "port: {device} ({driver}), {mac}, MTU {mtu_bytes}, queue pairs: {queue_pairs} spread by {spread}, \
+        "port: {device} ({driver}), {mac}, MTU {mtu_bytes}, queue pairs: {queue_pairs}, spread: {spread}, \
          descriptors: {rx_descriptors}+{tx_descriptors}, offloads: {offloads}"
     );
     /// Our place in the network.
@@ -103,11 +104,13 @@ events! {
     log_lost: WARN "control" { count: u64, total: u64, seconds: f64 }
         ("{count} lines of this log were lost in {seconds:.1} s, {total} in all: its reader is too slow");
     /// DPDK or a driver logged an error.
-    dpdk_error: ERROR "dpdk" { text: &str } ("{text}");
+    dpdk_error: ERROR "dpdk" {} [text: &str] ("{text}");
     /// DPDK or a driver logged a warning, or the gateway has one about DPDK.
-    dpdk_warning: WARN "dpdk" { text: &str } ("{text}");
+    dpdk_warning: WARN "dpdk" {} [text: &str] ("{text}");
     /// DPDK or a driver logged something else; EAL arguments ask for that.
-    dpdk_note: INFO "dpdk" { text: &str } ("{text}");
+    dpdk_note: INFO "dpdk" {} [text: &str] ("{text}");
+    /// DPDK or a driver logged more than 100 lines in a second.
+    dpdk_held_back: WARN "dpdk" { count: u64 } ("{count} more lines of DPDK in the last second are not shown");
     /// The first signal: no new connections, the others come to their end.
     draining: INFO "runtime" { signal: &str, timeout_seconds: f64 }
         ("{signal}: draining connections for up to {timeout_seconds} s; INT again stops at once");
@@ -133,7 +136,7 @@ events! {
     /// The end.
     stopped: INFO "runtime" {} ("stopped");
     /// The program ends with an error, at its start or later. JSON only; standard error has it in words.
-    failed: ERROR "runtime" { exit_code: u64, fix: Option<&str>, what: &str } ("{what}");
+    failed: ERROR "runtime" { exit_code: u64, fix: Option<&str> } [what: &str] ("{what}");
 }
 
 /// `12 KiB`, `3 MiB`: binary, rounded up.

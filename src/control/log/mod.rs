@@ -116,6 +116,11 @@ impl Logs {
         self.queue.lost()
     }
 
+    /// Whether a line said now would be written.
+    pub fn has_room(&self) -> bool {
+        self.queue.has_room()
+    }
+
     /// Runs `call` on the thread that writes.
     pub fn on_writer(&self, call: impl FnOnce() + Send + 'static) {
         self.queue.call(call);

@@ -53,6 +53,12 @@ impl Queue {
         self.counts.lost.load(Relaxed)
     }
 
+    /// Whether a line would find room.
+    pub fn has_room(&self) -> bool {
+        let Counts { queued, done, .. } = &*self.counts;
+        queued.load(Relaxed).saturating_sub(done.load(Relaxed)) < LINES_MAX as u64
+    }
+
     /// Runs `call` on the thread, in turn; not at all while the queue is full.
     pub fn call(&self, call: impl FnOnce() + Send + 'static) {
         self.put(Item::Call(Box::new(call)));
@@ -152,7 +158,9 @@ mod tests {
         }
     }
 
-    fn gated() -> (Queue, Sender<io::Result<usize>>, Arc<Mutex<Vec<u8>>>) {
+    type Permit = Sender<io::Result<usize>>;
+
+    fn gated() -> (Queue, Permit, Arc<Mutex<Vec<u8>>>) {
         let (permit, permits) = channel();
         let taken = Arc::default();
         (Queue::start(Gate { permits, taken: Arc::clone(&taken) }).unwrap(), permit, taken)
@@ -165,6 +173,7 @@ mod tests {
         (0..lines).for_each(|n| writeln_once(&mut queue, n));
         let lost = queue.lost();
         // The thread holds one, or has not taken it yet.
+        assert!(!queue.has_room());
         assert!((lines - LINES_MAX as u64 - 1..=lines - LINES_MAX as u64).contains(&lost), "{lost}");
         queue.flush();
         assert!(taken.lock().unwrap().is_empty());
@@ -173,6 +182,7 @@ mod tests {
         (0..60).for_each(|_| queue.flush());
         let text = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
         let numbers: Vec<u64> = text.lines().map(|line| line.strip_prefix("line ").unwrap().parse().unwrap()).collect();
+        assert!(queue.has_room());
         assert_eq!((numbers.len() as u64, queue.lost()), (lines - lost, lost));
         assert!(numbers.is_sorted() && numbers[..LINES_MAX].iter().copied().eq(0..LINES_MAX as u64), "{numbers:?}");
     }

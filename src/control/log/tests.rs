@@ -141,6 +141,16 @@ fn the_device_and_the_log_itself_are_watched() {
 }
 
 #[test]
+fn a_budget_is_unlimited_until_it_is_renewed_and_counts_what_it_refuses() {
+    let budget = watch::Budget::unlimited();
+    let taken = || (0..200).filter(|_| budget.take()).count();
+    assert_eq!((taken(), budget.renew(3)), (200, 0));
+    assert_eq!((taken(), budget.renew(0)), (3, 197));
+    assert_eq!((taken(), budget.renew(9)), (0, 200));
+    assert_eq!(budget.renew(9), 0);
+}
+
+#[test]
 fn a_link_that_flaps_is_said_every_ten_seconds_with_its_changes() {
     let mut watch = Watch::new(Instant::ZERO);
     let mut see = |second: u64, up| {

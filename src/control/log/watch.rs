@@ -8,6 +8,7 @@ use super::events;
 use crate::config::LogLevel;
 use crate::telemetry::Counter;
 use crate::time::Instant;
+use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use core::time::Duration;
 
 /// Between two looks.
@@ -212,6 +213,26 @@ impl Watched {
         let notice = Notice { subject, count: total - self.said, total, period: now.since(self.at) };
         *self = Watched { said: total, at: now, quiet: true };
         Some(notice)
+    }
+}
+
+/// How many lines somebody else may have written until it is renewed, which costs who writes no clock.
+pub struct Budget(AtomicI64);
+
+impl Budget {
+    /// As many as one likes, until the first renewal.
+    pub const fn unlimited() -> Budget {
+        Budget(AtomicI64::new(i64::MAX))
+    }
+
+    /// Whether one more is allowed.
+    pub fn take(&self) -> bool {
+        self.0.fetch_sub(1, Relaxed) > 0
+    }
+
+    /// Allows so many from now on. Returns how many were refused.
+    pub fn renew(&self, lines: u32) -> u64 {
+        self.0.swap(lines.into(), Relaxed).min(0).unsigned_abs()
     }
 }
 
