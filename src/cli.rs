@@ -66,7 +66,7 @@ enum Command {
     /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
     Doctor(DoctorArguments),
     /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
-    Schema,
+    Schema(SchemaArguments),
 }
 
 #[derive(clap::Args, Debug)]
@@ -134,6 +134,13 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(clap::Args, Debug)]
+struct SchemaArguments {
+    /// That of load plans instead
+    #[arg(long)]
+    plan: bool,
+}
+
+#[derive(clap::Args, Debug)]
 struct RunArguments {
     #[command(flatten)]
     file: ConfigArgument,
@@ -186,7 +193,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             top::run(&socket, arguments.interval, arguments.count)
         }
         Command::Pcap(arguments) => show_frames(arguments),
-        Command::Schema => print(&json_schema::text()),
+        Command::Schema(SchemaArguments { plan: true }) => print(&json_schema::plan_text()),
+        Command::Schema(_) => print(&json_schema::text()),
         Command::Doctor(arguments) => examine(&arguments),
     }
 }

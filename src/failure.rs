@@ -18,6 +18,14 @@ pub enum Exit {
     Environment = 4,
     /// An address or port to listen on.
     Listen = 5,
+    /// A load run that says nothing about its target: the generator did not hold its own schedule.
+    Invalid = 10,
+    /// A load run whose results miss what was asked of the target.
+    Slo = 99,
+    /// The plan of a load run.
+    Plan = 104,
+    /// A load run that was ended before its end.
+    Aborted = 105,
 }
 
 /// A failure that ends the program.

@@ -1,4 +1,4 @@
-//! The control side: configuration loading, the doctor, metrics and health, live captures, the admin socket. Never on a worker core.
+//! The control side: configuration loading, load plans, the doctor, metrics and health, live captures, the admin socket. Never on a worker core.
 
 pub mod admin;
 pub mod capture;
@@ -9,6 +9,7 @@ pub mod fingerprint;
 pub mod health;
 pub mod json_schema;
 pub mod load;
+pub mod load_plan;
 pub mod metrics;
 pub mod pcap;
 pub mod pcapng;
