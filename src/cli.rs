@@ -2,6 +2,7 @@
 //!
 //! Owns the arguments and the help. Refuses to do the work: `control` loads, `runtime` runs.
 
+mod load_commands;
 mod selftest;
 #[cfg(feature = "dpdk")]
 mod stamp;
@@ -19,6 +20,7 @@ use crate::config::{LogConfig, LogFormat, LogLevel};
 use crate::control::log::{self, Logs};
 use crate::control::{capture, doctor, json_schema, load, pcap, socket, status, summary, top};
 use crate::failure::{Exit, Failure};
+use crate::report;
 use crate::runtime::{self, RunOptions};
 use crate::telemetry::tap::{Drops, Filter};
 
@@ -87,11 +89,13 @@ enum Command {
     LogLevel(LogLevelArguments),
     /// Examine the machine: what keeps the gateway from starting or serving well, and what fixes it
     Doctor(DoctorArguments),
+    /// Generate load at a constant rate, and judge what came back
+    Load(Box<load_commands::LoadArguments>),
     /// Measure this machine: gateway and load generator in one process, without a network card
     #[command(override_usage = "penstock [EAL ARGUMENTS --] selftest [OPTIONS]")]
     Selftest(selftest::SelftestArguments),
     /// Print the configuration's JSON Schema (draft 2020-12), for editors and generators
-    Schema,
+    Schema(SchemaArguments),
 }
 
 #[derive(clap::Args, Debug)]
@@ -179,6 +183,16 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(clap::Args, Debug)]
+struct SchemaArguments {
+    /// That of load plans instead
+    #[arg(long)]
+    plan: bool,
+    /// The schema of `load run --json` results instead
+    #[arg(long, conflicts_with = "plan")]
+    result: bool,
+}
+
+#[derive(clap::Args, Debug)]
 struct RunArguments {
     #[command(flatten)]
     file: ConfigArgument,
@@ -234,8 +248,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let answer = log::level::ask(&socket::choose(socket.socket.as_deref())?, level)?;
             print(&if json { answer.json() } else { answer.text() })
         }
+        Command::Load(arguments) => load_commands::run(*arguments, eal_args),
         Command::Selftest(arguments) => selftest::run(&arguments, eal_args),
-        Command::Schema => print(&json_schema::text()),
+        Command::Schema(SchemaArguments { plan: true, .. }) => print(&json_schema::plan_text()),
+        Command::Schema(SchemaArguments { result: true, .. }) => print(&report::schema()),
+        Command::Schema(_) => print(&json_schema::text()),
         Command::Doctor(arguments) => examine(&arguments),
     }
 }

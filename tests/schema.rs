@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use penstock::control::load_plan::{self, LoadRunArguments};
 use penstock::control::{json_schema, load};
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -36,6 +37,8 @@ fn keyword_errors(
             "array" => value.is_array(),
             "string" => value.is_string(),
             "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
             other => panic!("type {other:?} is unknown to this validator"),
         },
         "properties" => return property_errors(document, rule, value, at),
@@ -86,9 +89,17 @@ fn item_errors(document: &Value, rule: &Value, value: &Value, at: &str) -> Vec<S
 
 /// What the schema says against a TOML document.
 fn refusals(text: &str) -> Vec<String> {
+    refusals_of(&json_schema::document(), text)
+}
+
+/// As [`refusals`], of the schema of load plans.
+fn plan_refusals(text: &str) -> Vec<String> {
+    refusals_of(&json_schema::plan_document(), text)
+}
+
+fn refusals_of(document: &Value, text: &str) -> Vec<String> {
     let value: Value = toml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let document = json_schema::document();
-    errors(&document, &document, &value, "")
+    errors(document, document, &value, "")
 }
 
 fn root() -> &'static Path {
@@ -108,6 +119,78 @@ fn the_committed_copy_is_what_the_program_prints() {
     assert_eq!(printed, json_schema::text());
     let committed = std::fs::read_to_string(&path).unwrap();
     assert!(committed == printed, "refresh it: penstock schema > docs/penstock.schema.json");
+}
+
+#[test]
+fn the_committed_copy_of_load_plans_is_what_the_program_prints() {
+    let output = Command::new(env!("CARGO_BIN_EXE_penstock")).args(["schema", "--plan"]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let committed = std::fs::read_to_string(root().join("docs/load-plan.schema.json")).unwrap();
+    let fresh = committed == String::from_utf8(output.stdout).unwrap();
+    assert!(fresh, "refresh it: penstock schema --plan > docs/load-plan.schema.json");
+}
+
+fn plan_loads(text: &str) -> bool {
+    load_plan::from_text("plan.toml", text, &root().join("dpdk-config/load"), &LoadRunArguments::default()).is_ok()
+}
+
+const PLAN: &str = r#"
+load.url = "http://10.7.0.1/"
+load.rate = "1k/s"
+port = { address = "10.7.0.2/24" }
+"#;
+
+#[test]
+fn load_plans_in_examples_and_documents_are_valid() {
+    let folder = root().join("dpdk-config/load");
+    let mut texts: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    assert!(texts.len() >= 4);
+    let document = std::fs::read_to_string(root().join("docs/load.md")).unwrap();
+    texts.extend(document.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).map(String::from));
+    assert!(texts.len() >= 5);
+    for text in texts {
+        assert_eq!(plan_refusals(&text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn both_agree_about_load_plans() {
+    for more in [
+        "load.spike = \"5k:1s:1s\"",
+        "load.connections = 16777216\nload.source_ports = \"1024-65535\"",
+        "thresholds.checks = \"rate>0.5\"",
+        "thresholds.http_reqs = [\"rate>5\", { threshold = \"count>5\", abort_on_fail = true, delay = \"0s\" }]",
+        "requests = [{ expect_status = 200 }, { expect_status = [\"200-299,404\", 500], headers = { A = [\"b\"] } }]",
+    ] {
+        assert_eq!(plan_refusals(&format!("{PLAN}{more}\n")), [""; 0], "{more}");
+        assert!(more.contains("16777216") || plan_loads(&format!("{PLAN}{more}\n")), "{more}");
+    }
+    for rate in ["5", "0.5", "\"5\"", "\"2.5M/s\"", "\"1k->2k/s\"", "\"max\""] {
+        let text = PLAN.replace("\"1k/s\"", rate);
+        assert_eq!(plan_refusals(&text), [""; 0], "{rate}");
+        assert!(plan_loads(&text), "{rate}");
+    }
+    let wrong = ["true", "-1", "\"fast\"", "\"1K\"", "\"1k->\"", "\"1e5\""].map(|rate| PLAN.replace("\"1k/s\"", rate));
+    let added = [
+        "extra = 1",
+        "load.pipeline = 65",
+        "load.arrivals = \"uniform\"",
+        "stages = []",
+        "stages = [{ rate = 5 }]",
+        "requests = [{ weight = 0 }]",
+        "requests = [{ expect_status = 99 }]",
+        "requests = [{ expect_status = \"ok\" }]",
+        "thresholds.checks = 5",
+        "thresholds.checks = { abort_on_fail = true }",
+        "thresholds.checks = { threshold = \"rate>0.5\", abort_on_fail = \"yes\" }",
+    ];
+    for text in wrong.into_iter().chain(added.map(|more| format!("{PLAN}{more}\n"))) {
+        assert_ne!(plan_refusals(&text), [""; 0], "{text}");
+        assert!(!plan_loads(&text), "the loader accepts:\n{text}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The configuration's JSON Schema (draft 2020-12), for editors and generators of configuration files.
+//! JSON Schemas (draft 2020-12) of the configuration and of load plans, for editors and generators of such files.
 //!
 //! Owns how a `Kind` of `load::schema` is said in JSON Schema. Refuses to know any key, and to be the judge: what a schema
 //! cannot say (sizes and durations out of range, two listeners on one port) only `penstock check` finds.
@@ -9,21 +9,38 @@ use serde_json::{Map, Value, json};
 
 use super::load::schema::{self, Key, Kind, Schema};
 use super::load::units;
+use super::load_plan;
+use super::load_plan::rate;
 use crate::limits;
 use crate::limits::ROUTES_MAX;
+use crate::loadgen::plan::CELLS_MAX;
 
 /// The document as text, with a final line feed.
 pub fn text() -> String {
     format!("{:#}\n", document())
 }
 
+/// The schema of load plans as text, with a final line feed.
+pub fn plan_text() -> String {
+    format!("{:#}\n", plan_document())
+}
+
 /// The document.
 pub fn document() -> Value {
+    of(&schema::ROOT, "Penstock's configuration")
+}
+
+/// The schema of load plans.
+pub fn plan_document() -> Value {
+    of(&load_plan::schema::ROOT, "A load plan of Penstock")
+}
+
+fn of(root: &Schema, title: &str) -> Value {
     let mut definitions = Map::new();
-    define(&schema::ROOT, &mut definitions);
-    let Some(Value::Object(mut document)) = definitions.remove(&name(&schema::ROOT)) else { return Value::Null };
+    define(root, &mut definitions);
+    let Some(Value::Object(mut document)) = definitions.remove(&name(root)) else { return Value::Null };
     document.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
-    document.insert("title".into(), json!("Penstock's configuration"));
+    document.insert("title".into(), json!(title));
     document.insert("$defs".into(), Value::Object(definitions));
     Value::Object(document)
 }
@@ -44,7 +61,7 @@ fn define(section: &Schema, definitions: &mut Map<String, Value>) {
     }
     definitions.insert(name(section), object);
     for key in section.keys {
-        if let Kind::Table(below) | Kind::Tables(below) = key.kind {
+        if let Kind::Table(below) | Kind::Tables(below) | Kind::Thresholds(below) = key.kind {
             define(below, definitions);
         }
     }
@@ -101,7 +118,25 @@ fn kind(key: &Key) -> Value {
             list
         }
         Kind::Fields => json!({ "type": "object", "additionalProperties": text_or_texts() }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Rate => json!({ "anyOf": [
+            { "type": "number", "minimum": 0 },
+            { "type": "string", "pattern": rate::PATTERN },
+        ] }),
+        Kind::Statuses => one_or_more(&[
+            json!({ "type": "integer", "minimum": 100, "maximum": 599 }),
+            json!({ "type": "string", "pattern": "^[-0-9, ]+$" }),
+        ]),
+        Kind::Thresholds(below) => {
+            let condition = one_or_more(&[json!({ "type": "string" }), json!({ "$ref": reference(below) })]);
+            json!({ "type": "object", "additionalProperties": condition })
+        }
     }
+}
+
+fn one_or_more(forms: &[Value]) -> Value {
+    let list = json!({ "type": "array", "items": { "anyOf": forms }, "minItems": 1 });
+    json!({ "anyOf": forms.iter().chain([&list]).collect::<Vec<_>>() })
 }
 
 fn text_or_texts() -> Value {
@@ -116,6 +151,7 @@ fn items_max(key: &str) -> Option<usize> {
     match key {
         "listener" => Some(limits::LISTENERS_MAX),
         "route" => Some(ROUTES_MAX),
+        "stages" | "requests" => Some(CELLS_MAX),
         _ => None,
     }
 }

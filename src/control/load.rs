@@ -17,16 +17,18 @@ use crate::limits::CONFIG_FILE_MAX;
 use reader::Section;
 use report::Report;
 
-mod body;
-mod network;
+pub(super) mod body;
+pub(super) mod network;
 mod operate;
-mod reader;
-mod report;
+pub(super) mod reader;
+pub(super) mod report;
 mod route;
 pub mod schema;
 mod section;
 pub mod units;
 
+#[cfg(test)]
+pub(super) mod table;
 #[cfg(test)]
 mod tests;
 
@@ -75,7 +77,7 @@ fn config(report: &Report, document: &DeTable, base_dir: &Path) -> Config {
     }
 }
 
-fn syntax_fix(error: &toml::de::Error) -> String {
+pub(super) fn syntax_fix(error: &toml::de::Error) -> String {
     let message = error.message();
     let fix = if message.contains("duplicate key") {
         "keep one of the two; sections that may be repeated have double brackets, such as [[route]]"
@@ -87,7 +89,7 @@ fn syntax_fix(error: &toml::de::Error) -> String {
     fix.to_string()
 }
 
-fn read_text(path: &Path, name: &str) -> Result<String, Failure> {
+pub(super) fn read_text(path: &Path, name: &str) -> Result<String, Failure> {
     let fail = |what: String| Failure::new(Exit::Config, what);
     let mut bytes = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(CONFIG_FILE_MAX as u64 + 1).read_to_end(&mut bytes));

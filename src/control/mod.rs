@@ -1,4 +1,4 @@
-//! The control side: configuration loading, the doctor, metrics and health, live captures, the log, the
+//! The control side: configuration loading, load plans, the doctor, metrics and health, live captures, the log, the
 //! admin socket. Never on a worker core.
 
 pub mod admin;
@@ -10,6 +10,7 @@ pub mod fingerprint;
 pub mod health;
 pub mod json_schema;
 pub mod load;
+pub mod load_plan;
 pub mod log;
 pub mod metrics;
 pub mod pcap;

@@ -71,7 +71,7 @@ fn latency(run: &Run) -> Vec<String> {
 fn totals(run: &Run) -> Vec<Vec<String>> {
     let total = &run.total;
     let mut rows = vec![
-        vec!["requests".into(), count(total.requests), format!("{}/s", number(total.rate))],
+        vec!["requests".into(), count(total.requests), format!("{}/s", count(total.rate.round() as u64))],
         vec!["failed".into(), count(total.failed), percent(total.failed_share)],
     ];
     for (name, requests) in total.counts.outcomes.list().into_iter().skip(1).filter(|(_, requests)| *requests > 0) {

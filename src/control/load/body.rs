@@ -125,7 +125,7 @@ fn field_problem(name: &Spanned<&str>, value: &Spanned<&str>) -> Option<(super::
 }
 
 /// tchar of RFC 9110, 5.6.2.
-pub(super) fn is_token(byte: u8) -> bool {
+pub(in crate::control) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
@@ -147,7 +147,7 @@ fn read(section: &Section, file: &Spanned<&str>, base_dir: &Path) -> Body {
     Body::File { path, content: Arc::from(content) }
 }
 
-fn read_content(path: &Path) -> Result<Vec<u8>, (String, String)> {
+pub(in crate::control) fn read_content(path: &Path) -> Result<Vec<u8>, (String, String)> {
     let failed = |error: std::io::Error| {
         let fix = format!("a relative path begins at the configuration file; looked for {}", path.display());
         (error.to_string(), fix)
@@ -161,7 +161,7 @@ fn read_content(path: &Path) -> Result<Vec<u8>, (String, String)> {
     file.take(RESPONSE_BODY_MAX as u64 + 1).read_to_end(&mut content).map_err(failed)?;
     if content.len() > RESPONSE_BODY_MAX {
         let max = units::show_size(RESPONSE_BODY_MAX as u64);
-        return Err(("the file is too large".to_string(), format!("a response body has at most {max}")));
+        return Err(("the file is too large".to_string(), format!("a body has at most {max}")));
     }
     Ok(content)
 }

@@ -12,7 +12,7 @@ use crate::limits;
 /// The smallest MTU that IPv6 permits, in bytes (RFC 8200, 5).
 const IPV6_MTU_MIN: u16 = 1280;
 
-pub(super) fn port(section: &Section) -> PortConfig {
+pub(in crate::control) fn port(section: &Section) -> PortConfig {
     let addresses = addresses(section);
     let port = PortConfig {
         device: section.text("device").and_then(|device| check_device(section.report, &device)),
@@ -174,7 +174,7 @@ fn check_gateway(gateway: IpAddr, others: &[IpAddr], addresses: &[Cidr]) -> Resu
     Ok(())
 }
 
-fn on_link(own: &Cidr, other: IpAddr) -> bool {
+pub(in crate::control) fn on_link(own: &Cidr, other: IpAddr) -> bool {
     let len = u32::from(own.prefix_len);
     match (own.address, other) {
         (IpAddr::V4(own), IpAddr::V4(other)) => {

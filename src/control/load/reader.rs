@@ -16,10 +16,10 @@ use super::units;
 const SUGGESTED_NAME_MAX: usize = 64;
 
 /// A section of the file, or one that the file leaves out.
-pub(super) struct Section<'a> {
-    pub(super) report: &'a Report<'a>,
+pub(in crate::control) struct Section<'a> {
+    pub(in crate::control) report: &'a Report<'a>,
     /// Where it begins.
-    pub(super) span: Span,
+    pub(in crate::control) span: Span,
     schema: &'static Schema,
     table: Option<&'a DeTable<'a>>,
     /// Keys that were probably meant by unknown ones.
@@ -28,29 +28,34 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// Wraps `table`, and reports the keys it does not know.
-    pub(super) fn new(report: &'a Report<'a>, schema: &'static Schema, table: &'a DeTable<'a>, span: Span) -> Self {
+    pub(in crate::control) fn new(
+        report: &'a Report<'a>,
+        schema: &'static Schema,
+        table: &'a DeTable<'a>,
+        span: Span,
+    ) -> Self {
         let unknown = table.keys().filter(|key| schema.key(key.get_ref()).is_none());
         let misspelled = unknown.filter_map(|key| report_unknown(report, schema, key)).collect();
         Section { report, span, schema, table: Some(table), misspelled }
     }
 
     /// A section without keys.
-    pub(super) fn empty(report: &'a Report<'a>, schema: &'static Schema) -> Self {
+    pub(in crate::control) fn empty(report: &'a Report<'a>, schema: &'static Schema) -> Self {
         Section { report, span: 0..0, schema, table: None, misspelled: Vec::new() }
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<Spanned<&'a str>> {
+    pub(in crate::control) fn text(&self, name: &str) -> Option<Spanned<&'a str>> {
         let (_, value) = self.get(name)?;
         self.as_text(name, value)
     }
 
     /// A string or a list of strings; empty when missing.
-    pub(super) fn texts(&self, name: &str) -> Vec<Spanned<&'a str>> {
+    pub(in crate::control) fn texts(&self, name: &str) -> Vec<Spanned<&'a str>> {
         let Some((_, value)) = self.get(name) else { return Vec::new() };
         self.as_texts(name, value)
     }
 
-    pub(super) fn integer(&self, name: &str) -> Option<Spanned<u64>> {
+    pub(in crate::control) fn integer(&self, name: &str) -> Option<Spanned<u64>> {
         let (key, value) = self.get(name)?;
         let DeValue::Integer(_) = value.get_ref() else {
             let fix = match value.get_ref() {
@@ -67,11 +72,11 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number in or out of its range; None also if it is something else. Nothing is reported.
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    pub(in crate::control) fn number(&self, name: &str) -> Option<u64> {
         integer(self.table?.get(name)?)
     }
 
-    pub(super) fn size(&self, name: &str) -> Option<Spanned<u64>> {
+    pub(in crate::control) fn size(&self, name: &str) -> Option<Spanned<u64>> {
         let (key, value) = self.get(name)?;
         let bytes = match value.get_ref() {
             DeValue::Integer(_) => integer(value),
@@ -104,7 +109,7 @@ impl<'a> Section<'a> {
         Some(bytes)
     }
 
-    pub(super) fn duration(&self, name: &str) -> Option<Duration> {
+    pub(in crate::control) fn duration(&self, name: &str) -> Option<Duration> {
         let (key, value) = self.get(name)?;
         let DeValue::String(text) = value.get_ref() else {
             let fix = match integer(value) {
@@ -129,8 +134,40 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// True or false.
+    pub(in crate::control) fn flag(&self, name: &str) -> Option<bool> {
+        let (_, value) = self.get(name)?;
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            return Some(*flag);
+        }
+        self.report.add(value.span(), wrong_type(name, "true or false", value), format!("write {name} = true"));
+        None
+    }
+
+    /// A string, or a number as it is written.
+    pub(in crate::control) fn word(&self, name: &str) -> Option<Spanned<&'a str>> {
+        let (_, value) = self.get(name)?;
+        self.as_word(name, value)
+    }
+
+    /// One or a list of strings, or of numbers as they are written.
+    pub(in crate::control) fn words(&self, name: &str) -> Vec<Spanned<&'a str>> {
+        let Some((_, value)) = self.get(name) else { return Vec::new() };
+        match value.get_ref() {
+            DeValue::Array(values) if !values.is_empty() => {
+                values.iter().filter_map(|value| self.as_word(name, value)).collect()
+            }
+            _ => self.as_word(name, value).into_iter().collect(),
+        }
+    }
+
+    /// The value as it was parsed.
+    pub(in crate::control) fn value(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.get(name).map(|(_, value)| value)
+    }
+
     /// One of the key's choices.
-    pub(super) fn choice(&self, name: &str) -> Option<&'static str> {
+    pub(in crate::control) fn choice(&self, name: &str) -> Option<&'static str> {
         let (key, _) = self.get(name)?;
         let text = self.text(name)?;
         let Kind::Choice(choices) = key.kind else { return None };
@@ -142,7 +179,7 @@ impl<'a> Section<'a> {
         found
     }
 
-    pub(super) fn section(&self, name: &str) -> Option<Section<'a>> {
+    pub(in crate::control) fn section(&self, name: &str) -> Option<Section<'a>> {
         let (key, value) = self.get(name)?;
         let Kind::Table(schema) = key.kind else { return None };
         if let DeValue::Table(table) = value.get_ref() {
@@ -158,7 +195,7 @@ impl<'a> Section<'a> {
         None
     }
 
-    pub(super) fn section_or_empty(&self, name: &str) -> Section<'a> {
+    pub(in crate::control) fn section_or_empty(&self, name: &str) -> Section<'a> {
         let schema = self.schema.key(name).and_then(|key| match key.kind {
             Kind::Table(schema) => Some(schema),
             _ => None,
@@ -167,7 +204,7 @@ impl<'a> Section<'a> {
     }
 
     /// A repeated section, in file order.
-    pub(super) fn sections(&self, name: &str) -> Vec<Section<'a>> {
+    pub(in crate::control) fn sections(&self, name: &str) -> Vec<Section<'a>> {
         let Some((key, value)) = self.get(name) else { return Vec::new() };
         let Kind::Tables(schema) = key.kind else { return Vec::new() };
         let mut sections = Vec::new();
@@ -196,7 +233,7 @@ impl<'a> Section<'a> {
     }
 
     /// Header fields in file order: names with their places, and values.
-    pub(super) fn fields(&self, name: &str) -> Vec<(Spanned<&'a str>, Spanned<&'a str>)> {
+    pub(in crate::control) fn fields(&self, name: &str) -> Vec<(Spanned<&'a str>, Spanned<&'a str>)> {
         let Some((_, value)) = self.get(name) else { return Vec::new() };
         let DeValue::Table(table) = value.get_ref() else {
             let fix = format!("write {name} = {{ \"Cache-Control\" = \"no-store\" }}");
@@ -215,17 +252,17 @@ impl<'a> Section<'a> {
     }
 
     /// Whether the section is there and the key is not, not even misspelled, which has been reported.
-    pub(super) fn lacks(&self, name: &str) -> bool {
+    pub(in crate::control) fn lacks(&self, name: &str) -> bool {
         self.table.is_some() && !self.has(name) && !self.misspelled.contains(&name)
     }
 
     /// Whether the file has the key, well-formed or not.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::control) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// Where the key's value is; the section's beginning if it is missing.
-    pub(super) fn span_of(&self, name: &str) -> Span {
+    pub(in crate::control) fn span_of(&self, name: &str) -> Span {
         self.get(name).map_or(self.span.clone(), |(_, value)| value.span())
     }
 
@@ -248,6 +285,14 @@ impl<'a> Section<'a> {
         };
         self.report.add(value.span(), wrong_type(name, "a string", value), fix);
         None
+    }
+
+    fn as_word(&self, name: &str, value: &'a Spanned<DeValue<'a>>) -> Option<Spanned<&'a str>> {
+        match value.get_ref() {
+            DeValue::Integer(number) if number.radix() == 10 => Some(Spanned::new(value.span(), number.as_str())),
+            DeValue::Float(number) => Some(Spanned::new(value.span(), number.as_str())),
+            _ => self.as_text(name, value),
+        }
     }
 
     fn as_texts(&self, name: &str, value: &'a Spanned<DeValue<'a>>) -> Vec<Spanned<&'a str>> {

@@ -50,6 +50,14 @@ pub enum Kind {
     Tables(&'static Schema),
     /// Header fields: a table of strings or lists of strings.
     Fields,
+    /// True or false.
+    Flag,
+    /// Requests per second: a number, a string with a unit, two of them for a ramp, or `max`.
+    Rate,
+    /// Status codes and ranges of them: numbers, strings or a list of those.
+    Statuses,
+    /// Conditions by metric: strings, tables of this form, or a list of those.
+    Thresholds(&'static Schema),
 }
 
 impl Schema {
@@ -59,7 +67,12 @@ impl Schema {
     }
 }
 
-const fn key(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
+pub(in crate::control) const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
     Key { name, kind, default, meaning }
 }
 

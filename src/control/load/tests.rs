@@ -1,6 +1,7 @@
 //! Loading: every key, every mistake with its place, limits at their edges.
 
-use super::schema::{self, Kind, Schema};
+use super::schema;
+use super::table::rows;
 use super::*;
 use crate::config::{
     AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Idle, Listener, LogConfig, LogFormat, LogLevel,
@@ -243,37 +244,6 @@ fn format_and_level_of_the_log() {
     for fragment in ["\"error\", \"warn\", \"info\", \"debug\"", "\"auto\", \"text\", \"json\""] {
         assert!(failure.contains(fragment), "{failure}");
     }
-}
-
-/// The rows of a section's table in docs/configuration.md.
-fn rows(schema: &Schema) -> Vec<String> {
-    let row = |key: &schema::Key| {
-        let words = |list: &[&str]| list.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ");
-        let ms = |ms| units::show_duration(core::time::Duration::from_millis(ms));
-        let (kind, range) = match &key.kind {
-            Kind::Text => ("string", String::new()),
-            Kind::Texts => ("string or list of strings", String::new()),
-            Kind::Integer(min, max) if *max == i64::MAX as u64 => ("number", format!("from {min}")),
-            Kind::Integer(min, max) => ("number", format!("{min} to {max}")),
-            Kind::Size(min, max) => ("size", format!("{} to {}", units::show_size(*min), units::show_size(*max))),
-            Kind::PowerOfTwo(min, max) => {
-                ("size", format!("power of two, {} to {}", units::show_size(*min), units::show_size(*max)))
-            }
-            Kind::Duration(min, max) => ("duration", format!("{} to {}", ms(*min), ms(*max))),
-            Kind::Choice(choices) => ("string", words(choices)),
-            Kind::Table(schema) if schema.name.starts_with('[') => ("section", String::new()),
-            Kind::Table(_) => ("table", String::new()),
-            Kind::Tables(_) => ("section, repeated", String::new()),
-            Kind::Fields => ("table", String::new()),
-        };
-        let default = match key.default {
-            value if value.starts_with(|c: char| c == '"' || c.is_ascii_digit()) => format!("`{value}`"),
-            words => words.to_string(),
-        };
-        let range = if range.is_empty() { "-" } else { &range };
-        format!("| `{}` | {kind} | {range} | {default} | {} |", key.name, key.meaning)
-    };
-    schema.keys.iter().map(row).collect()
 }
 
 #[test]

@@ -40,20 +40,6 @@ enum LoadCommand {
     Compare(CompareArguments),
     /// Join the results of several machines, exactly
     Merge(MergeArguments),
-    /// Print a JSON Schema (draft 2020-12)
-    Schema {
-        /// Of what
-        #[arg(value_enum)]
-        of: SchemaOf,
-    },
-}
-
-#[derive(Copy, Clone, Debug, clap::ValueEnum)]
-enum SchemaOf {
-    /// Plans
-    Plan,
-    /// Results
-    Result,
 }
 
 #[derive(clap::Args, Debug)]
@@ -94,8 +80,6 @@ pub fn run(arguments: LoadArguments, eal_args: Option<Vec<String>>) -> Result<()
         LoadCommand::Run(arguments) => run_plan(&arguments, eal_args),
         LoadCommand::Compare(arguments) => compare_results(&arguments),
         LoadCommand::Merge(arguments) => merge_results(&arguments),
-        LoadCommand::Schema { of: SchemaOf::Plan } => print(&load_plan::schema_text()),
-        LoadCommand::Schema { of: SchemaOf::Result } => print(&report::schema()),
     }
 }
 
@@ -103,7 +87,9 @@ pub fn run(arguments: LoadArguments, eal_args: Option<Vec<String>>) -> Result<()
 fn outcome(run: &Run) -> Result<(), Failure> {
     let (exit, what) = match run.verdict.exit_code {
         0 => return Ok(()),
-        10 => (Exit::Invalid, "INVALID: the generator broke its own schedule, so the result says nothing of the target"),
+        10 => {
+            (Exit::Invalid, "INVALID: the generator broke its own schedule, so the result says nothing of the target")
+        }
         99 => (Exit::Slo, "FAIL: a threshold does not hold"),
         _ => (Exit::Aborted, "the run was ended early"),
     };
@@ -162,7 +148,8 @@ fn run_plan(arguments: &LoadRunArguments, eal_args: Option<Vec<String>>) -> Resu
     let run = run?;
     report::write_all(&run, &outputs)?;
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if !loaded.outputs.uses_stdout() {
+    // The table would end up inside what was asked for there.
+    if !uses_stdout(&outputs) {
         print(&report::table(&run, color))?;
     }
     outcome(&run)
@@ -170,7 +157,12 @@ fn run_plan(arguments: &LoadRunArguments, eal_args: Option<Vec<String>>) -> Resu
 
 #[cfg(feature = "dpdk")]
 fn outputs(wanted: &load_plan::Outputs) -> report::Outputs {
-    let path = |output: &Option<load_plan::Output>| output.as_ref().map(load_plan::Output::path);
+    let path = |output: &Option<load_plan::Output>| {
+        output.as_ref().map(|output| match output {
+            load_plan::Output::Stdout => PathBuf::from("-"),
+            load_plan::Output::File(path) => path.clone(),
+        })
+    };
     report::Outputs {
         json: path(&wanted.json),
         csv: path(&wanted.csv),
@@ -180,6 +172,13 @@ fn outputs(wanted: &load_plan::Outputs) -> report::Outputs {
         influx: path(&wanted.influx),
         html: path(&wanted.html),
     }
+}
+
+#[cfg(feature = "dpdk")]
+fn uses_stdout(outputs: &report::Outputs) -> bool {
+    let report::Outputs { json, csv, hgrm, hdr_log, junit, influx, html } = outputs;
+    let all = [json, csv, hgrm, hdr_log, junit, influx, html];
+    all.iter().any(|path| path.as_ref().is_some_and(|path| path.as_os_str() == "-"))
 }
 
 /// Progress on standard error: a view in place on a terminal, else a line for each interval.
