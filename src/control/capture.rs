@@ -4,7 +4,7 @@
 //! Refuses to touch frames: the workers' taps choose and copy. One capture runs at a time, on the control side's thread;
 //! what that thread cannot pass on in time is lost and counted.
 
-use super::load::units::parse_duration;
+use super::load::units::{parse_duration, show_duration};
 use super::pcapng;
 use super::subject::Subject;
 use crate::limits::{CHAIN_MAX, FRAME_MAX};
@@ -98,7 +98,7 @@ impl Request {
             ("listener", listener),
             ("drop-reason", drops.map(str::to_string)),
             ("count", count.map(|count| count.to_string())),
-            ("duration", duration.map(|duration| format!("{}us", duration.as_micros()))),
+            ("duration", duration.map(show_duration)),
         ];
         let pairs = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
         pairs.collect::<Vec<_>>().join("&")
@@ -350,6 +350,7 @@ mod tests {
             "host=fd00::1&port=80&snaplen=64",
             "listener=*:80&count=5",
             "listener=[fd00::2]:443&duration=1500ms",
+            "duration=1500ns",
             "listener=10.7.0.2:80&drop-reason=no_connection",
             "drop-reason=any",
         ] {
