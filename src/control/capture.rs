@@ -105,9 +105,11 @@ impl Request {
     }
 }
 
+const PORTS: &str = "a port is from 1 to 65535";
+
 /// A port.
 pub fn parse_port(text: &str) -> Result<u16, String> {
-    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| "a port is from 1 to 65535".into())
+    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| PORTS.into())
 }
 
 /// A count of frames.
@@ -120,7 +122,8 @@ pub fn parse_listener(text: &str) -> Result<(Option<IpAddr>, u16), String> {
     match text.strip_prefix("*:").or_else(|| text.strip_prefix(':')) {
         Some(port) => Ok((None, parse_port(port)?)),
         None => match text.parse::<SocketAddr>() {
-            Ok(address) => Ok((Some(address.ip()), address.port())),
+            Ok(address) if address.port() > 0 => Ok((Some(address.ip()), address.port())),
+            Ok(_) => Err(PORTS.into()),
             Err(_) => Err("write ADDRESS:PORT, [IPV6]:PORT or *:PORT".into()),
         },
     }
@@ -368,6 +371,7 @@ mod tests {
             ("port=0", "from 1 to 65535"),
             ("listener=80", "ADDRESS:PORT"),
             ("listener=*:x", "from 1 to 65535"),
+            ("listener=10.7.0.2:0", "from 1 to 65535"),
             ("drop-reason=bad", "no_connection"),
             ("drop-reason=malformed", "reasons are any"),
             ("snaplen=15", "from 16 to"),
