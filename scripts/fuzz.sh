@@ -93,10 +93,10 @@ build() {
     PROGRAM=$out/$host/release/penstock-fuzz
 }
 
-# program TARGET ARGUMENT...
+# program TARGET ARGUMENT...: for LIMIT seconds at most, if there is one.
 program() {
     # False machines are many small files.
-    PENSTOCK_FUZZ_TARGET=$1 TMPDIR=$SCRATCH RUST_BACKTRACE=0 "$PROGRAM" "${@:2}"
+    PENSTOCK_FUZZ_TARGET=$1 TMPDIR=$SCRATCH RUST_BACKTRACE=0 timeout --foreground "${LIMIT:-0}" "$PROGRAM" "${@:2}"
 }
 
 # fuzz TARGET: its seeds and corpus, and what can be made of them.
@@ -122,12 +122,14 @@ figures() {
 # failed TARGET STATUS: shows what happened, and keeps the input as a seed.
 failed() {
     local target=$1 found kept small
-    grep -aE -A 4 'panicked at|ERROR: libFuzzer' "$SCRATCH/log" | grep -av -e '^==' -e '^note: ' || tail -n 20 "$SCRATCH/log"
+    # What the panic says, up to the stack; or libFuzzer's own complaint about time or memory.
+    sed -nE '/panicked at/,/^(note: |stack |==|NOTE: )/p' "$SCRATCH/log" | grep -avE '^(note: |stack |==|NOTE: )' ||
+        grep -a 'ERROR: libFuzzer' "$SCRATCH/log" || tail -n 20 "$SCRATCH/log"
     found=$(compgen -G "$SCRATCH/$target-*" | head -n 1) || { warn "$target ended with status $2 and no input"; return 1; }
     small=$SCRATCH/small
     cp "$found" "$small"
     if $GUIDED; then
-        program "$target" -minimize_crash=1 -max_total_time=10 -exact_artifact_path="$SCRATCH/smaller" "$found" \
+        LIMIT=30 program "$target" -minimize_crash=1 -max_total_time=10 -exact_artifact_path="$SCRATCH/smaller" "$found" \
             >/dev/null 2>&1 || true
         # Only what still fails is kept.
         if [[ -s $SCRATCH/smaller ]] && ! program "$target" "$SCRATCH/smaller" >/dev/null 2>&1; then

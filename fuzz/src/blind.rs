@@ -14,8 +14,20 @@ use std::time::{Duration, Instant};
 const LEN_MAX: usize = 4096;
 /// What parsers like to trip over.
 const WORDS: [&[u8]; 14] = [
-    b"\r\n", b"\n", b"\0", b" ", b":", b"=", b"/", b"%2f", b"-1", b"4294967296", b"18446744073709551615", b"\xff",
-    b"\xc3", b"[]",
+    b"\r\n",
+    b"\n",
+    b"\0",
+    b" ",
+    b":",
+    b"=",
+    b"/",
+    b"%2f",
+    b"-1",
+    b"4294967296",
+    b"18446744073709551615",
+    b"\xff",
+    b"\xc3",
+    b"[]",
 ];
 
 /// SplitMix64.
@@ -74,9 +86,9 @@ fn attempt(target: &Target, input: &[u8], prefix: &str) {
     if panic::catch_unwind(|| (target.run)(input)).is_ok() {
         return;
     }
-    let hash = input.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = input
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     let path = format!("{prefix}crash-{hash:016x}");
     match fs::write(&path, input) {
         Ok(()) => eprintln!("Test unit written to {path}"),

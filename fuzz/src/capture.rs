@@ -115,16 +115,17 @@ pub fn filter(input: &[u8]) {
     let wanted = |local: (IpAddr, u16)| {
         filter.host.is_none_or(|host| ends.iter().any(|(address, _)| *address == host))
             && filter.port.is_none_or(|port| ends.iter().any(|(_, own)| *own == port))
-            && filter.listener.is_none_or(|(address, port)| {
-                local.1 == port && address.is_none_or(|address| address == local.0)
-            })
+            && filter
+                .listener
+                .is_none_or(|(address, port)| local.1 == port && address.is_none_or(|address| address == local.0))
     };
     assert_eq!((inbound, outbound), (wanted(ends[1]), wanted(ends[0])), "{}", packet::summary(frame));
 }
 
 /// Neither a fragment nor an address in two spellings.
 fn is_plain(frame: &[u8], ip: &packet::Ip) -> bool {
-    let mapped = |address: IpAddr| matches!(address, IpAddr::V6(address) if Ipv6Addr::to_ipv4_mapped(&address).is_some());
+    let mapped =
+        |address: IpAddr| matches!(address, IpAddr::V6(address) if Ipv6Addr::to_ipv4_mapped(&address).is_some());
     let fragment = ip.source.is_ipv4() && (frame[ip.l3 + 6] & 0x1f != 0 || frame[ip.l3 + 7] != 0);
     !fragment && !mapped(ip.source) && !mapped(ip.destination)
 }

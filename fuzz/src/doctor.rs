@@ -57,8 +57,7 @@ const FILES: [&str; 41] = [
     "sys/bus/pci/devices/0000:01:00.0/device",
     "sys/bus/pci/devices/0000:01:00.0/numa_node",
 ];
-const CONFIG: &str =
-    "[port]\naddress = \"10.7.0.2/24\"\ngateway = \"10.7.0.1\"\n[[listener]]\nport = 80\n[[route]]\npath = \"/\"\nrespond = {}\n";
+const CONFIG: &str = "[port]\naddress = \"10.7.0.2/24\"\ngateway = \"10.7.0.1\"\n[[listener]]\nport = 80\n[[route]]\npath = \"/\"\nrespond = {}\n";
 
 struct Bed {
     tree: tree::Tree,

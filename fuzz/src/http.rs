@@ -91,7 +91,9 @@ fn other_decode(input: &[u8]) -> Option<(Vec<u8>, usize)> {
         let zeros = input[at..].iter().take_while(|byte| **byte == b'0').count();
         let digit = input.get(at + zeros).is_some_and(u8::is_ascii_hexdigit);
         at += if digit { zeros } else { zeros.saturating_sub(1) };
-        let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&input[at..]) else { return None };
+        let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&input[at..]) else {
+            return None;
+        };
         at += line;
         if size == 0 {
             let mut trailers = [httparse::EMPTY_HEADER; 10];

@@ -48,7 +48,12 @@ fn route([host, method, path]: &[&str; 3]) -> Option<Route> {
     let path = if exact { PathMatch::Exact(path.into()) } else { PathMatch::Prefix(path.into()) };
     let host = (*host != "*").then(|| host.trim_end_matches('.').to_ascii_lowercase());
     let methods = if *method == "*" { vec![] } else { vec![method.to_string()] };
-    Some(Route { host, path, methods, respond: DirectResponse { status: 200, headers: vec![], body: Body::Inline(vec![]) } })
+    Some(Route {
+        host,
+        path,
+        methods,
+        respond: DirectResponse { status: 200, headers: vec![], body: Body::Inline(vec![]) },
+    })
 }
 
 fn is_bad(path: &[u8]) -> bool {
@@ -71,7 +76,8 @@ fn model(routes: &[Route], host: &str, method: &str, asked: &[u8]) -> Option<Opt
         let top = ranked.iter().map(|(rank, _)| *rank).max()?;
         Some(ranked.into_iter().filter(|(rank, _)| *rank == top).map(|(_, index)| index).collect::<Vec<_>>())
     };
-    let candidates = best(&|route| route.host.as_deref() == Some(&*host)).or_else(|| best(&|route| route.host.is_none()))?;
+    let candidates =
+        best(&|route| route.host.as_deref() == Some(&*host)).or_else(|| best(&|route| route.host.is_none()))?;
     let of = |method: &str| candidates.iter().copied().find(|index| routes[*index].methods.iter().any(|m| m == method));
     let get = || if method == "HEAD" { of("GET") } else { None };
     let any = || candidates.iter().copied().find(|index| routes[*index].methods.is_empty());

@@ -33,7 +33,9 @@ pub fn values(input: &[u8]) {
 pub fn capture_query(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match Request::parse(text) {
-        Ok(request) => assert_eq!(Request::parse(&request.query()), Ok(request), "what is asked for changes on the way"),
+        Ok(request) => {
+            assert_eq!(Request::parse(&request.query()), Ok(request), "what is asked for changes on the way")
+        }
         Err(error) => assert!(!error.is_empty()),
     }
 }
