@@ -102,6 +102,8 @@ host_scripts() {
     tests "host scripts" python3 "$ROOT/tests/scripts/run.py" ${FILTER:+"$FILTER"}
 }
 
+fuzz_targets() { tests "fuzz targets, briefly" "$ROOT/scripts/fuzz.sh" --brief; }
+
 black_box() {
     if ((EUID != 0)); then
         skip "black-box tests" "they need root: sudo scripts/test.sh"
@@ -132,6 +134,7 @@ if $FAST; then
     unit_tests
 else
     unit_tests "${WITH_DPDK[@]}"
+    if [[ -z $FILTER ]]; then fuzz_targets; fi
     black_box
 fi
 finish

@@ -226,9 +226,8 @@ struct DoctorArguments {
 
 /// Does what the command line asks; `arguments` begin with the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
-    let (eal_args, own) = split(arguments.into_iter().skip(1).collect())?;
-    let program = OsString::from("penstock");
-    let arguments = match Arguments::try_parse_from([program].into_iter().chain(own)) {
+    let (eal_args, parsed) = parse(arguments)?;
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -282,6 +281,26 @@ fn serve(eal_args: Option<Vec<String>>, arguments: RunArguments) -> Result<(), F
     }
     logs.flush();
     outcome
+}
+
+/// Reads a command line and does nothing; gives its EAL arguments.
+///
+/// # Errors
+/// What [`run`] would refuse it with before it does anything.
+pub fn check(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Vec<String>>, Failure> {
+    let (eal_args, parsed) = parse(arguments)?;
+    match parsed {
+        Err(error) if error.use_stderr() => Err(refusal(&error)),
+        _ => Ok(eal_args),
+    }
+}
+
+type Parsed = (Option<Vec<String>>, Result<Arguments, clap::Error>);
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+    let (eal_args, own) = split(arguments.into_iter().skip(1).collect())?;
+    let program = OsString::from("penstock");
+    Ok((eal_args, Arguments::try_parse_from([program].into_iter().chain(own))))
 }
 
 /// Prints what the doctor finds.
@@ -339,16 +358,20 @@ fn split(mut arguments: Vec<OsString>) -> Result<(Option<Vec<String>>, Vec<OsStr
 
 /// Help and version are answers; anything else is a failure in the program's own form.
 fn usage(error: &clap::Error) -> Result<(), Failure> {
-    let text = error.render().to_string();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&format!("{}\n", text.trim_end())),
-        _ => {
-            let text = text.trim_end();
-            let text = text.strip_prefix("error: ").unwrap_or(text);
-            let text = text.strip_suffix("For more information, try '--help'.").unwrap_or(text).trim_end();
-            Err(Failure::new(Exit::Usage, text).fix("penstock --help has examples"))
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print(&format!("{}\n", error.render().to_string().trim_end()))
         }
+        _ => Err(refusal(error)),
     }
+}
+
+fn refusal(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let text = text.trim_end();
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let text = text.strip_suffix("For more information, try '--help'.").unwrap_or(text).trim_end();
+    Failure::new(Exit::Usage, text).fix("penstock --help has examples")
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 //! Refuses to touch frames: the workers' taps choose and copy. One capture runs at a time, on the control side's thread;
 //! what that thread cannot pass on in time is lost and counted.
 
-use super::load::units::parse_duration;
+use super::load::units::{parse_duration, show_duration};
 use super::pcapng;
 use super::subject::Subject;
 use crate::limits::{CHAIN_MAX, FRAME_MAX};
@@ -98,16 +98,18 @@ impl Request {
             ("listener", listener),
             ("drop-reason", drops.map(str::to_string)),
             ("count", count.map(|count| count.to_string())),
-            ("duration", duration.map(|duration| format!("{}us", duration.as_micros()))),
+            ("duration", duration.map(show_duration)),
         ];
         let pairs = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
         pairs.collect::<Vec<_>>().join("&")
     }
 }
 
+const PORTS: &str = "a port is from 1 to 65535";
+
 /// A port.
 pub fn parse_port(text: &str) -> Result<u16, String> {
-    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| "a port is from 1 to 65535".into())
+    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| PORTS.into())
 }
 
 /// A count of frames.
@@ -120,7 +122,8 @@ pub fn parse_listener(text: &str) -> Result<(Option<IpAddr>, u16), String> {
     match text.strip_prefix("*:").or_else(|| text.strip_prefix(':')) {
         Some(port) => Ok((None, parse_port(port)?)),
         None => match text.parse::<SocketAddr>() {
-            Ok(address) => Ok((Some(address.ip()), address.port())),
+            Ok(address) if address.port() > 0 => Ok((Some(address.ip()), address.port())),
+            Ok(_) => Err(PORTS.into()),
             Err(_) => Err("write ADDRESS:PORT, [IPV6]:PORT or *:PORT".into()),
         },
     }
@@ -350,6 +353,7 @@ mod tests {
             "host=fd00::1&port=80&snaplen=64",
             "listener=*:80&count=5",
             "listener=[fd00::2]:443&duration=1500ms",
+            "duration=1500ns",
             "listener=10.7.0.2:80&drop-reason=no_connection",
             "drop-reason=any",
         ] {
@@ -367,6 +371,7 @@ mod tests {
             ("port=0", "from 1 to 65535"),
             ("listener=80", "ADDRESS:PORT"),
             ("listener=*:x", "from 1 to 65535"),
+            ("listener=10.7.0.2:0", "from 1 to 65535"),
             ("drop-reason=bad", "no_connection"),
             ("drop-reason=malformed", "reasons are any"),
             ("snaplen=15", "from 16 to"),

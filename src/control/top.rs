@@ -28,15 +28,23 @@ pub fn run(socket: &Path, interval: Duration, count: Option<u64>) -> Result<(), 
             return print(&format!("gateway {} ended\n", last.0.pid)).map(|_| ());
         };
         let now = Instant::now();
-        let rates = Rates::between(&last.0, &status, (now - last.1).as_secs_f64());
-        let text = if terminal { screen(&status, &rates, size()) } else { line(&status, &rates) };
-        if !print(&text)? {
+        let seconds = (now - last.1).as_secs_f64();
+        if !print(&text(&last.0, &status, seconds, terminal.then(size)))? {
             break;
         }
         last = (status, now);
         shown += 1;
     }
     Ok(())
+}
+
+/// What happened between two states, as a screen of so many columns and rows, or as a line.
+pub fn text(before: &Status, after: &Status, seconds: f64, size: Option<(usize, usize)>) -> String {
+    let rates = Rates::between(before, after, seconds);
+    match size {
+        Some(size) => screen(after, &rates, size),
+        None => line(after, &rates),
+    }
 }
 
 /// False when nobody reads any more.

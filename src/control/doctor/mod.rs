@@ -150,6 +150,11 @@ pub fn report(config: Option<&Path>) -> Report {
     Report { config: config.map(|path| path.display().to_string()), groups }
 }
 
+/// Examines the machine whose /proc, /sys, /dev and /usr are below `root`, for a gateway with this configuration.
+pub fn report_below(root: &Path, config: Option<&Config>) -> Report {
+    Report { config: None, groups: examine(&Machine::read(root, Scope::Everything), config) }
+}
+
 /// What is certain to keep a gateway with this configuration and planned EAL arguments from starting.
 ///
 /// # Errors

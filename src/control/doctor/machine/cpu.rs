@@ -118,8 +118,9 @@ fn steal_permille(stat: &str) -> u64 {
     let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu "));
     let ticks: Vec<u64> = line.unwrap_or("").split_whitespace().take(8).filter_map(|word| word.parse().ok()).collect();
     let [user, nice, system, _, _, irq, softirq, steal] = ticks[..] else { return 0 };
-    let wanted = user + nice + system + irq + softirq + steal;
-    (steal * 1000).checked_div(wanted).unwrap_or(0)
+    let wanted: u128 = [user, nice, system, irq, softirq, steal].map(u128::from).iter().sum();
+    // At most 1000, because `steal` is a part of what was wanted.
+    (u128::from(steal) * 1000).checked_div(wanted).unwrap_or(0) as u64
 }
 
 fn irqs(root: &Root) -> Vec<(u32, Vec<usize>)> {
@@ -159,4 +160,23 @@ fn thread(root: &Root, process: u32, folder: &str) -> Option<Thread> {
         cpu: words.get(36)?.parse().ok()?,
         runnable: words.first() == Some(&"R"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stolen_time_is_a_part_of_what_was_wanted() {
+        let huge = format!("cpu  {}\n", vec![u64::MAX.to_string(); 8].join(" "));
+        for (stat, permille) in [
+            ("cpu  600 0 300 9000 0 0 0 100 0 0\ncpu0 1", 100),
+            ("cpu  0 0 0 0 0 0 0 0", 0),
+            ("cpu  1 2 3", 0),
+            ("intr 5", 0),
+            (&huge, 166),
+        ] {
+            assert_eq!(steal_permille(stat), permille, "{stat}");
+        }
+    }
 }
