@@ -172,9 +172,8 @@ impl EthPort {
         }
         let caps = self.caps(shape)?;
         let mut sockets = self.packet_sockets().into_iter();
-        let queue = |(queue, pool): (u16, &Pool)| {
-            QueuePort::new(&self.device, queue, pool, caps.clone(), sockets.next())
-        };
+        let queue =
+            |(queue, pool): (u16, &Pool)| QueuePort::new(&self.device, queue, pool, caps.clone(), sockets.next());
         Ok((0..shape.queues).zip(pools).map(queue).collect())
     }
 

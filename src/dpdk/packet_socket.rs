@@ -22,7 +22,10 @@ impl PacketSocket {
             entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         // The driver opens them one after the other, and the kernel gives the lowest free number.
         numbers.sort_unstable();
-        let sockets: Vec<PacketSocket> = numbers.into_iter().filter_map(duplicate).filter(|s| s.is_on(index)).collect();
+        // A duplicate must not take a number of the list that has become free: the list's own, for one.
+        let above = numbers.last()? + 1;
+        let duplicates = numbers.into_iter().filter_map(|number| duplicate(number, above));
+        let sockets: Vec<PacketSocket> = duplicates.filter(|socket| socket.is_on(index)).collect();
         (sockets.len() == queues).then_some(sockets)
     }
 
@@ -55,15 +58,15 @@ impl PacketSocket {
     }
 }
 
-/// A second descriptor of whatever has this number.
-fn duplicate(number: RawFd) -> Option<PacketSocket> {
+/// A second descriptor of whatever has this number; its own one is `above` or greater.
+fn duplicate(number: RawFd, above: RawFd) -> Option<PacketSocket> {
     if number < 0 {
         return None;
     }
     // SAFETY: the descriptor is used for this one duplication. Should another thread close it meanwhile, that fails or
     // duplicates what took its number, which is judged for itself.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    rustix::io::fcntl_dupfd_cloexec(borrowed, 0).ok().map(PacketSocket)
+    rustix::io::fcntl_dupfd_cloexec(borrowed, above).ok().map(PacketSocket)
 }
 
 #[cfg(test)]
