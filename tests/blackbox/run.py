@@ -27,7 +27,7 @@ from stand_in import DIFFERS  # noqa: E402
 
 ORDER = [
     "ping", "http", "limits", "bodies", "load", "metrics", "capture", "conformance", "frames", "hostile", "pressure",
-    "drain", "beds", "idle", "process", "identity", "doctor",
+    "drain", "beds", "idle", "clock", "process", "identity", "doctor",
     "troubleshooting",
 ]
 HUGEPAGES_WANTED = 512
