@@ -16,7 +16,10 @@ fn every_line_is_named_by_a_test() {
     let seen = seen();
     assert!(seen.len() > 40, "{seen:?}");
     for cell in seen {
-        assert!(TESTS.contains(&format!("\"{cell}\": ")), "no test in tests/blackbox/test_troubleshooting.py for: {cell}");
+        assert!(
+            TESTS.contains(&format!("\"{cell}\": ")),
+            "no test in tests/blackbox/test_troubleshooting.py for: {cell}"
+        );
     }
 }
 

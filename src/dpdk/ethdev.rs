@@ -172,8 +172,7 @@ impl EthPort {
         }
         let caps = self.caps(shape)?;
         let mut sockets = self.packet_sockets().into_iter();
-        let queue =
-            |(queue, pool): (u16, &Pool)| QueuePort::new(&self.device, queue, pool, caps.clone(), sockets.next());
+        let queue = |(queue, pool): (u16, &Pool)| QueuePort::new(&self.device, queue, pool, &caps, sockets.next());
         Ok((0..shape.queues).zip(pools).map(queue).collect())
     }
 

@@ -70,7 +70,7 @@ impl QueuePort {
         device: &Arc<Device>,
         queue: u16,
         pool: &Pool,
-        caps: Caps,
+        caps: &Caps,
         socket: Option<PacketSocket>,
     ) -> QueuePort {
         QueuePort {
@@ -81,7 +81,7 @@ impl QueuePort {
             refused: 0,
             armed: false,
             stash: ArrayVec::new(),
-            caps: Caps { can_wait: caps.can_wait || socket.is_some(), ..caps },
+            caps: Caps { can_wait: caps.can_wait || socket.is_some(), ..caps.clone() },
             socket,
             pool: pool.clone(),
             _device: Arc::clone(device),
