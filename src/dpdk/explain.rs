@@ -158,7 +158,7 @@ mod tests {
                 "nr_hugepages",
             ),
             ("EAL: Not enough memory available! Requested: 64MB, available: 2MB", "workers.hugepages"),
-            ("penstock: unrecognized option '--bogus'\nEAL: Invalid 'command line' arguments.", "penstock -h"),
+            ("penstock: unrecognized option '--bogus'\nEAL: Invalid 'command line' arguments.", "--help -- run"),
             ("EAL: Option --legacy-mem is not compatible with --in-memory", "not both"),
             ("EAL: failed to parse device \"net_nonsense0\"", "apt-get install"),
             ("EAL: lcore 77 unavailable\nEAL: invalid core list, please check", "Cpus_allowed_list"),
