@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The benchmarks of the whole turn: frames in to frames out on one core, without a network card.
+# The benchmarks: the whole turn of a worker without a network card, and what an idle gateway costs.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -7,11 +7,14 @@ usage() {
     cat <<'TEXT'
 usage: scripts/bench.sh turn [--case NAME] [--requests N] [--list]
        scripts/bench.sh instructions [--case NAME] [--requests N]
+       scripts/bench.sh idle [--driver tap|af_packet] [--requests N] [--quiet-ms MS] [--seconds S] [--windows N]
 
 turn          requests per core and second and cycles per request: one JSON line per case. The verdict is INVALID
               when the machine did not leave the core to the bench.
 instructions  instructions per request, counted by callgrind: one JSON line per case. Independent of the machine's
               load; runs about 50 times slower. N defaults to 10000.
+idle          CPU time of an idle worker, and the latency of the first request after a quiet time, each with
+              idle = "sleep" and "poll": one JSON line per driver and setting. Needs root; takes nine minutes.
 TEXT
 }
 
@@ -77,7 +80,17 @@ count_bench() {
     for name in ${wanted:-$names}; do instructions_of "$name" "$requests"; done
 }
 
+idle() {
+    require_root "scripts/bench.sh idle"
+    install_packages "${BUILD_PACKAGES[@]}" "${RUN_PACKAGES[@]}" python3
+    require_rust
+    cargo_run build --locked --profile fast --features dpdk ||
+        die 1 "the program did not build" "see cargo's messages above"
+    python3 "$ROOT/tests/blackbox/bench_idle.py" --binary "$(target_dir)/fast/penstock" "$@"
+}
+
 case ${1-} in
+    idle) idle "${@:2}" ;;
     turn)
         build_bench turn
         "$BENCH" "${@:2}"

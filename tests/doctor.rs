@@ -56,6 +56,14 @@ fn a_broken_configuration_is_a_finding() {
     assert!(first["what"].as_str().unwrap().contains("penstock.toml:2:11"), "{first}");
 }
 
+#[test]
+fn without_a_file_only_the_machine_is_examined() {
+    let report = json(&doctor(&["--json"]));
+    let finding = report["findings"].as_array().unwrap().iter().find(|f| f["id"] == "config-none").unwrap();
+    assert_eq!((finding["severity"].as_str(), report["config"].as_str()), (Some("note"), None), "{report}");
+    assert!(finding["fix"].as_str().unwrap().contains("penstock doctor -c FILE"), "{finding}");
+}
+
 #[cfg(not(feature = "dpdk"))]
 #[test]
 fn a_build_without_dpdk_cannot_start_and_says_how_to_get_it() {

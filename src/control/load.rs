@@ -96,7 +96,9 @@ pub(super) fn read_text(path: &Path, name: &str) -> Result<String, Failure> {
     if let Err(error) = read {
         let fix = match error.kind() {
             std::io::ErrorKind::NotFound => "name an existing file: -c FILE; dpdk-config/ has examples to copy",
-            std::io::ErrorKind::PermissionDenied => "make the file readable for the user who runs penstock",
+            std::io::ErrorKind::PermissionDenied => {
+                "run as root, or make the file readable for this user: chmod a+r FILE"
+            }
             _ => "name a TOML file: -c FILE",
         };
         return Err(fail(format!("cannot read the configuration file {name}: {error}")).fix(fix));

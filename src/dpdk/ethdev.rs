@@ -3,6 +3,7 @@
 //! Owns the negotiation of queues, descriptors and offloads with what the device has. Refuses to move frames: `start`
 //! gives a [`QueuePort`] for each queue pair.
 
+use super::packet_socket::PacketSocket;
 use super::queue::{Device, QueuePort};
 use super::{Eal, Pool, check, explain, log};
 use crate::failure::{Exit, Failure};
@@ -170,7 +171,8 @@ impl EthPort {
             }
         }
         let caps = self.caps(shape)?;
-        let queue = |(queue, pool): (u16, &Pool)| QueuePort::new(&self.device, queue, pool, caps.clone());
+        let mut sockets = self.packet_sockets().into_iter();
+        let queue = |(queue, pool): (u16, &Pool)| QueuePort::new(&self.device, queue, pool, &caps, sockets.next());
         Ok((0..shape.queues).zip(pools).map(queue).collect())
     }
 
@@ -249,10 +251,17 @@ impl EthPort {
         })
     }
 
-    /// Whether a worker can sleep until its queue has a frame. Network cards want an interrupt for each queue, which not
-    /// every binding has; so far only net_tap, whose queues are file descriptors, is asked for it.
-    fn can_wake(&self) -> bool {
+    /// Whether the driver is asked to report a queue's frames. Network cards want an interrupt for each queue, which not
+    /// every binding has; so far only net_tap is asked, whose queues are file descriptors.
+    fn can_interrupt(&self) -> bool {
         self.driver() == "net_tap"
+    }
+
+    /// One for each queue of net_af_packet, to wait for; empty for other drivers.
+    fn packet_sockets(&self) -> Vec<PacketSocket> {
+        let interface = self.interface().filter(|_| self.driver() == "net_af_packet");
+        let queues = usize::from(self.info.max_rx_queues);
+        interface.and_then(|index| PacketSocket::of_interface(index, queues)).unwrap_or_default()
     }
 
     fn current_mtu(&self) -> u16 {
@@ -269,7 +278,7 @@ impl EthPort {
         conf.rxmode.mtu = u32::from(shape.mtu);
         conf.rxmode.offloads = shape.rx_offloads;
         conf.txmode.offloads = shape.tx_offloads;
-        if self.can_wake() {
+        if self.can_interrupt() {
             conf.intr_conf.set_rxq(1);
         }
         if shape.rss {
@@ -310,7 +319,7 @@ impl EthPort {
             tx_ip_checksum: shape.tx_offloads & sys::SHIM_TX_OFFLOAD_IPV4_CKSUM != 0,
             tx_tcp_checksum: shape.tx_offloads & sys::SHIM_TX_OFFLOAD_TCP_CKSUM != 0,
             rx_hash: shape.rx_offloads & sys::SHIM_RX_OFFLOAD_RSS_HASH != 0,
-            can_wait: self.can_wake(),
+            can_wait: self.can_interrupt(),
         })
     }
 }

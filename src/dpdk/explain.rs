@@ -25,7 +25,12 @@ const MOUNT: &str = "mount -t hugetlbfs none /dev/hugepages (as root), or add --
                      plain pages: --no-huge -m 512";
 const RIGHTS: &str = "run as root, or give the program the capabilities it needs: setcap \
                       cap_net_admin,cap_net_raw,cap_ipc_lock=ep penstock";
-const OPTION: &str = "correct the EAL argument; list all of them with: penstock -h -- run";
+const OPTION: &str = "correct the EAL argument; list all of them with: penstock --no-huge --help -- run -c FILE";
+const CPUS: &str = "name CPUs that this process may use: grep Cpus_allowed_list /proc/self/status";
+const LCORES: &str =
+    "an lcore is a number below 128, as in -l 0,2-3; a CPU beyond that gets a lower one: --lcores 0@0,1@200";
+const VFIO: &str = "see who drives the card and the others of its IOMMU group, which must be bound or unbound, too: \
+                    scripts/nic.sh\nas another user than root: deploy/systemd/70-penstock-vfio.rules";
 const DRIVER: &str = "check the driver's name in the device argument; install all network drivers with: apt-get install \
                       librte-meta-net";
 
@@ -38,20 +43,24 @@ const CAUSES: &[Cause] = &[
     cause("unrecognized option", OPTION),
     cause("invalid option", OPTION),
     cause("requires an argument", OPTION),
-    cause("invalid core list", "name CPUs that this process may use: grep Cpus_allowed_list /proc/self/status"),
-    cause("invalid lcore", "name CPUs that this process may use: grep Cpus_allowed_list /proc/self/status"),
-    cause("lcores argument", "name CPUs that this process may use: grep Cpus_allowed_list /proc/self/status"),
+    cause("invalid core list syntax", LCORES),
+    cause("invalid core list", CPUS),
+    cause("invalid lcore", CPUS),
+    cause("lcores argument", CPUS),
+    cause("/dev/vfio/", VFIO),
+    cause("group is not viable", VFIO),
     cause("failed to parse device", DRIVER),
     cause("unable to parse device", DRIVER),
     cause("cannot open shared object", DRIVER),
     cause("is another primary process running", "end the other DPDK program, or add --file-prefix=ANOTHER_NAME"),
+    // Before the mount, which EAL complains about with --in-memory, too.
+    cause("not enough memory available", RESERVE),
+    cause("no free 2048 kb hugepages", RESERVE),
     cause("no mounted hugetlbfs", MOUNT),
     cause("unable to create tap interface", RIGHTS),
     cause("permission denied", RIGHTS),
     cause("operation not permitted", RIGHTS),
-    cause("no free 2048 kb hugepages", RESERVE),
     cause("cannot get hugepage information", RESERVE),
-    cause("not enough memory available", RESERVE),
     cause("cannot allocate memory", RESERVE),
     cause("cannot init memory", RESERVE),
 ];
@@ -91,12 +100,13 @@ fn no_port_fix(device: Option<&str>, errors: &[String]) -> String {
             "see whether it exists and who drives it: dpdk-devbind.py --status\nthen: modprobe vfio-pci && \
              dpdk-devbind.py --bind=vfio-pci {address}\nand with EAL arguments of your own, add -a {address}"
         ),
-        Some(device) if errors.is_empty() => format!(
-            "add --vdev {device} to the EAL arguments, or set port.device to the device they name, or leave it out"
-        ),
+        _ if !errors.is_empty() => {
+            "check the device's arguments and that the interface or peer they name exists: ip link\n\
+             for more, add --log-level=debug to the EAL arguments"
+                .into()
+        }
         Some(device) => format!(
-            "check the arguments of {device} and that the interface or peer they name exists (ip link); \
-             for more: --log-level=debug"
+            "add --vdev {device} to the EAL arguments, or set port.device to the device they name, or leave it out"
         ),
         None => {
             "name a device: port.device in the configuration, or --vdev net_tap0,iface=tap0 or -a PCI_ADDRESS before --"
@@ -143,11 +153,18 @@ mod tests {
                 "nr_hugepages",
             ),
             ("EAL: no mounted hugetlbfs found for that size\nEAL: Cannot init EAL: Permission denied", "--in-memory"),
+            (
+                "EAL: no mounted hugetlbfs found for that size\nEAL: Not enough memory available! Requested: 9MB",
+                "nr_hugepages",
+            ),
             ("EAL: Not enough memory available! Requested: 64MB, available: 2MB", "workers.hugepages"),
-            ("penstock: unrecognized option '--bogus'\nEAL: Invalid 'command line' arguments.", "penstock -h"),
+            ("penstock: unrecognized option '--bogus'\nEAL: Invalid 'command line' arguments.", "--help -- run"),
             ("EAL: Option --legacy-mem is not compatible with --in-memory", "not both"),
             ("EAL: failed to parse device \"net_nonsense0\"", "apt-get install"),
             ("EAL: lcore 77 unavailable\nEAL: invalid core list, please check", "Cpus_allowed_list"),
+            ("EAL: invalid core list syntax", "--lcores 0@0,1@200"),
+            ("EAL: Cannot open /dev/vfio/12: Permission denied", "scripts/nic.sh"),
+            ("EAL: 0000:01:00.0 VFIO group is not viable! Not all devices in IOMMU group bound", "scripts/nic.sh"),
         ] {
             let failure = start_failure(&lines("penstock\n-l"), &lines(logged), "-");
             assert!(failure.fix.as_deref().is_some_and(|text| text.contains(fix)), "{failure}");
@@ -170,6 +187,7 @@ mod tests {
         let failure = no_port(Some("net_af_packet0"), &failed, &["net_null0".into()]);
         assert!(failure.what.contains("SIOCGIFINDEX") && failure.what.contains("EAL has net_null0"), "{failure}");
         assert!(no_port(Some("net_tap0"), &[], &["net_null0".into()]).fix.unwrap().contains("--vdev net_tap0"));
+        assert!(no_port(None, &failed, &[]).fix.unwrap().contains("ip link"));
         assert!(no_port(None, &[], &[]).fix.unwrap().contains("port.device"));
         assert!(is_pci("01:00.0") && is_pci("0000:01:00.0,x=1") && !is_pci("net_tap0,iface=a:b"));
     }

@@ -16,6 +16,7 @@ mod explain;
 mod lcore;
 mod log;
 mod mbuf;
+mod packet_socket;
 mod pool;
 mod queue;
 mod stats;

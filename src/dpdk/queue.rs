@@ -1,5 +1,6 @@
 //! A queue pair as a [`Port`]: bursts go between the device and the worker's arrays without a copy.
 
+use super::packet_socket::PacketSocket;
 use super::{Eal, Mbuf, Pool, pool::STASH};
 use crate::port::{Burst, Caps, Frame, Port};
 use arrayvec::ArrayVec;
@@ -55,6 +56,8 @@ pub struct QueuePort {
     refused: u64,
     /// The queue's interrupt is among those this thread can wait for.
     armed: bool,
+    /// What to wait for instead, where the queue is a packet socket.
+    socket: Option<PacketSocket>,
     stash: ArrayVec<Mbuf, STASH>,
     pool: Pool,
     _device: Arc<Device>,
@@ -63,7 +66,13 @@ pub struct QueuePort {
 const _: () = assert!(size_of::<Mbuf>() == size_of::<*mut sys::rte_mbuf>());
 
 impl QueuePort {
-    pub(super) fn new(device: &Arc<Device>, queue: u16, pool: &Pool, caps: Caps) -> QueuePort {
+    pub(super) fn new(
+        device: &Arc<Device>,
+        queue: u16,
+        pool: &Pool,
+        caps: &Caps,
+        socket: Option<PacketSocket>,
+    ) -> QueuePort {
         QueuePort {
             port: device.id,
             queue,
@@ -72,7 +81,8 @@ impl QueuePort {
             refused: 0,
             armed: false,
             stash: ArrayVec::new(),
-            caps,
+            caps: Caps { can_wait: caps.can_wait || socket.is_some(), ..caps.clone() },
+            socket,
             pool: pool.clone(),
             _device: Arc::clone(device),
         }
@@ -182,6 +192,9 @@ impl Port for QueuePort {
     /// after `max` at the latest.
     #[cold]
     fn wait(&mut self, max: Duration) -> bool {
+        if let Some(socket) = &self.socket {
+            return socket.wait(max);
+        }
         if self.caps.can_wait && !self.armed {
             self.caps.can_wait = self.arm();
             self.armed = self.caps.can_wait;

@@ -124,10 +124,10 @@ class Network:
     def __init__(self, kind):
         self.kind = kind
         self.stack = closing_stack()
-        self.namespace = self._make_namespace()
+        self.namespace = self.make_namespace()
         self.client = unique("pc")
         self.ours = unique("pg")
-        self.server_namespace = self._make_namespace() if kind == "nginx" else None
+        self.server_namespace = self.make_namespace() if kind == "nginx" else None
         if kind != "tap":
             self._make_veth()
 
@@ -163,7 +163,7 @@ class Network:
 
         return until(answer, "an answer to ARP")
 
-    def _make_namespace(self):
+    def make_namespace(self):
         name = unique("penstock")
         sh("ip", "netns", "add", name)
         self.stack.callback(sh, "ip", "netns", "delete", name)

@@ -50,8 +50,12 @@ def test_af_packet_with_plain_pages(options):
 
 def test_hugepages_auto_where_there_are_none(options):
     options.need_gateway()
-    with no_hugepages():
-        check(options, hugepages="auto")
+    with no_hugepages(), Bed(options, Site(routes=ROUTES, workers={"hugepages": "auto"})) as bed:
+        text = bed.gateway.text()
+        assert "plain pages: 0 of " in text and "nr_hugepages" in text, text
+        bed.assert_serves()
+        assert_whole(bed, MEGABYTE)
+        bed.stop()
 
 
 class EalBed(Bed):

@@ -2,20 +2,26 @@
 without a restart."""
 
 import contextlib
+import json
 import os
 import re
+import subprocess
 
 import frames
 import gateway_config
 from gateway_config import HELLO, MEGABYTE, Site
 from http_raw import request
-from netns import CLIENT_MAC, CLIENT_V4, SERVER_V4, until
+from netns import CLIENT_MAC, CLIENT_V4, PATIENCE_S, SERVER_V4, until
 from raw_link import ACK, RST, SYN, RawLink
 
 LARGE = 20 * MEGABYTE
+# 100,000 take two minutes on two busy cores: PENSTOCK_ABANDONED=100000 scripts/test.sh abandoned
 ABANDONED = int(os.environ.get("PENSTOCK_ABANDONED", 20_000))
 ROUND = 1000
 PROBES = 20
+# Frames a worker keeps ready: they count as used, and may be fewer than that.
+STASH = 32
+DROPPED, CLOSED = "penstock_dropped_frames_total", "penstock_connections_closed_total"
 STRANGER_MAC = "02:00:0a:07:00:99"
 SITE = Site(
     routes=gateway_config.base_routes() + gateway_config.file_routes(LARGE),
@@ -58,6 +64,40 @@ def is_connected(sock):
     except OSError:
         return False
     return True
+
+
+def status(bed):
+    """What `penstock status --json` says."""
+    argv = [bed.options.binary, "status", "--json", "--socket", str(bed.gateway.child.pid)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
+
+
+def frames_used(bed):
+    return sum(pool["used_frames"] for pool in status(bed)["pools"])
+
+
+def differences(before, after):
+    pairs = [(metric, label) for metric, labels in after.items() for label in labels]
+    grown = {(metric, label): after[metric][label] - before[metric][label] for metric, label in pairs}
+    return {key: count for key, count in grown.items() if count}
+
+
+@contextlib.contextmanager
+def counted(bed, *expected):
+    """Each (metric, label) grows meanwhile, and afterwards every frame is back in its pool."""
+    if bed.options.kind == "nginx":
+        yield
+        return
+    before = status(bed)
+    used = sum(pool["used_frames"] for pool in before["pools"])
+    yield
+    counters = status(bed)["counters"]
+    for metric, label in expected:
+        grown = counters[metric][label] - before["counters"][metric][label]
+        assert grown > 0, f"{metric} {label} did not grow: {differences(before['counters'], counters)}"
+    until(lambda: frames_used(bed) <= used + STASH, f"every frame back: {used} were in use")
 
 
 def serves(bed):
@@ -109,33 +149,36 @@ def spoofed(number):
 
 def test_1000_half_open_clients(bed):
     """SYNs of hosts that do not exist. Each handshake ends after its time; other clients do not notice."""
-    with RawLink(bed) as link:
-        for number in range(1000):
-            source, port = spoofed(number)
-            link.segment(source, port, SYN)
-            if number % 50 == 0:
-                assert bed.curl("/hello") == HELLO
-    assert_recovered(bed)
+    with counted(bed, (CLOSED, "timeout")):
+        with RawLink(bed) as link:
+            for number in range(1000):
+                source, port = spoofed(number)
+                link.segment(source, port, SYN)
+                if number % 50 == 0:
+                    assert bed.curl("/hello") == HELLO
+        assert_recovered(bed)
 
 
 def test_syn_flood_while_others_are_served(bed):
     """Bounded by its count. The flood takes every place for handshakes; those of the others come in between."""
     flood = bed.start_or_skip("hping3", "-q", "--rand-source", "-S", "-p", "80", "-i", "u500", "-c", "4000", SERVER_V4)
-    assert_served(bed, 5)
-    flood.wait()
-    assert_recovered(bed)
+    with counted(bed, (DROPPED, "no_route"), (CLOSED, "timeout")):
+        assert_served(bed, 5)
+        flood.wait()
+        assert_recovered(bed)
 
 
 def test_abandoned_connections(bed):
     """Clients that connect, ask, and are never heard of again."""
     hosts = {f"10.7.0.{100 + n}" for n in range(100)}
     established = 0
-    with RawLink(bed) as link:
-        for start in range(0, ABANDONED, ROUND):
-            established += abandon(bed, link, hosts, range(start, start + ROUND))
-    print(f"     {established} of {ABANDONED} were established", flush=True)
-    assert established >= ABANDONED * 0.9, established
-    assert_recovered(bed)
+    with counted(bed, ("penstock_connections_accepted_total", ""), ("penstock_http_request_heads_total", "")):
+        with RawLink(bed) as link:
+            for start in range(0, ABANDONED, ROUND):
+                established += abandon(bed, link, hosts, range(start, start + ROUND))
+        print(f"     {established} of {ABANDONED} were established", flush=True)
+        assert established >= ABANDONED * 0.9, established
+        assert_recovered(bed)
 
 
 def abandon(bed, link, hosts, numbers):
@@ -168,14 +211,15 @@ def abandon(bed, link, hosts, numbers):
 
 def test_many_clients_that_never_read(bed):
     """Their answers fill windows and transmit buffers; frames are not held for them, and others are served."""
-    with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(bed.connect(receive_buffer=4096)) for _ in range(300)]
-        for connection in silent:
-            connection.send(request("GET", f"/files/{LARGE}"))
-        assert_served(bed)
-        for connection in silent[::50]:
-            connection.wait_reset()
-    assert_recovered(bed)
+    with counted(bed, ("penstock_http_closed_total", "write_timeout")):
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(bed.connect(receive_buffer=4096)) for _ in range(300)]
+            for connection in silent:
+                connection.send(request("GET", f"/files/{LARGE}"))
+            assert_served(bed)
+            for connection in silent[::50]:
+                connection.wait_reset()
+        assert_recovered(bed)
 
 
 # --- scans ------------------------------------------------------------------------------------------------------------
@@ -217,7 +261,7 @@ def test_fragments_are_dropped(bed):
 
 def test_resets_are_limited(bed):
     """A flood to a closed port is answered at the limited rate."""
-    with RawLink(bed) as link:
+    with counted(bed, (DROPPED, "rst_limit")), RawLink(bed) as link:
         for number in range(20_000):
             link.segment(CLIENT_V4, 1024 + number, SYN, seq=number, to_port=81)
         assert bed.curl("/hello") == HELLO
@@ -233,7 +277,7 @@ def test_resets_are_limited(bed):
 
 def test_link_down_and_up(bed):
     network = bed.network
-    with bed.connect() as connection:
+    with counted(bed), bed.connect() as connection:
         assert connection.get().body == HELLO.encode()
         network.ip("link", "set", network.client, "down")
         network.ip("link", "set", network.client, "up")
@@ -245,7 +289,7 @@ def test_link_down_and_up(bed):
 
 def test_address_conflict_is_defended(bed):
     """Another host announces the gateway's address. The gateway announces it again, which repairs what clients believe."""
-    with RawLink(bed) as link:
+    with counted(bed, (DROPPED, "address_conflict")), RawLink(bed) as link:
         link.arp(1, SERVER_V4, SERVER_V4, frames.mac(STRANGER_MAC))
         until(lambda: is_announcement(link.receive(0.1), link.gateway_mac), "the gateway's own announcement")
     until(lambda: serves(bed), "service after the conflict")

@@ -1,14 +1,15 @@
 """The program as a process: signals, exit codes, errors that name their fix, and nothing left behind."""
 
 import contextlib
+import pathlib
 import re
 import signal
 from dataclasses import replace
 
 import gateway_config
 from gateway_config import Site
-from netns import no_hugepages, until
-from penstock_bed import RUN, Bed, traces
+from netns import no_hugepages, sh, until
+from penstock_bed import RUN, Bed, Process, traces
 
 PLAIN_SITE = Site(routes=gateway_config.base_routes())
 FIX = re.compile(r"^\s*fix: ", re.MULTILINE)
@@ -24,7 +25,8 @@ class Unstarted(Bed):
     """A bed whose gateway the test starts itself."""
 
     def wait_ready(self, gateway):
-        pass
+        if gateway is not None:
+            super().wait_ready(gateway)
 
     def launch(self):
         return None
@@ -161,6 +163,25 @@ def test_killed_while_starting(options):
 def test_aborted(options):
     """SIGABRT ends it as a failed assertion of the driver's would."""
     kill_and_start_again(options, lambda bed: bed.gateway.signal(signal.SIGABRT))
+
+
+def test_the_readme_by_hand(options):
+    """Its configuration, and what it says to type in another terminal, in a namespace where nothing else is."""
+    readme = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()
+    typed = [line for line in readme.splitlines() if line.startswith(("ip addr add ", "curl "))]
+    assert len(typed) == 2, typed
+    with link_only(options) as bed:
+        config = bed.folder / "readme.toml"
+        config.write_text(readme.split("```toml\n")[1].split("```")[0])
+        within = ["ip", "netns", "exec", bed.network.namespace]
+        gateway = Process([*within, options.binary, *RUN, "-c", str(config)])
+        bed.stack.callback(gateway.kill)
+        bed.wait_ready(gateway)
+        bed.network.ip("addr", "flush", "dev", bed.network.client)
+        answer = sh(*within, "sh", "-c", "\n".join(typed))
+        assert answer.endswith("Hello\n"), answer
+        gateway.signal()
+        assert gateway.wait() == 0, gateway.tail()
 
 
 def test_unknown_driver(options):

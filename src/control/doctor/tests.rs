@@ -143,6 +143,38 @@ const WARNINGS: &[Break] = &[
     }),
 ];
 
+/// Worth knowing, whatever else holds.
+const NOTES: &[Break] = &[
+    ("pmd-folder", TAP, "", |t| t.remove(PMDS)),
+    ("interface-shared", AF_PACKET, "", |t| {
+        t.set("proc/net/if_inet6", "fd000007000000000000000000000009 02 40 00 80 veth0\n");
+    }),
+    ("nic-present", TAP, "", |_| ()),
+    ("hugetlbfs-unmounted", TAP, "", |t| t.change("proc/mounts", "none /dev/hugepages hugetlbfs rw 0 0\n", "")),
+    ("thp-never", TAP, "", |t| {
+        t.set("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]");
+        t.set(&format!("{HUGE}/free_hugepages"), "0");
+        t.set(&format!("{HUGE}/nr_hugepages"), "0");
+    }),
+    ("cpuset", TAP, "", |t| t.change("proc/self/status", "0-3", "0-2")),
+    ("cpu-tick", TAP, "", |t| t.set("sys/devices/system/cpu/nohz_full", "")),
+    ("cpu-quota-set", TAP, "", |t| {
+        t.set("sys/fs/cgroup/system.slice/penstock.service/cpu.max", "300000 100000");
+    }),
+    ("port-shared", TAP, "", |t| t.set("proc/net/tcp", "sl\n0: 00000000:0050 0:0 0A 0\n")),
+];
+
+#[test]
+fn notes_keep_nothing_from_starting() {
+    for &(id, device, workers, apply) in NOTES {
+        let tree = Tree::healthy();
+        apply(&tree);
+        let findings = found(&tree, Some(&config(device, workers)));
+        assert!(findings.iter().any(|f| f.id == id && f.severity == Severity::Note), "{id}: {findings:#?}");
+        assert_eq!(worst(&findings), [], "{id}");
+    }
+}
+
 #[test]
 fn every_break_is_found_with_its_fix_and_nothing_else_is() {
     let fatal = FATAL.iter().map(|case| (Severity::Fatal, case));
@@ -159,11 +191,24 @@ fn every_break_is_found_with_its_fix_and_nothing_else_is() {
     }
 }
 
+/// What is a warning for a card and a note for virtual devices.
+const SPARED: &[&str] = &[
+    "cpu-not-isolated",
+    "cpu-governor",
+    "thp-always",
+    "hugepages-none",
+    "cpu-shared",
+    "cpu-irqs",
+    "cpu-busy",
+    "cpu-contended",
+];
+
 #[test]
 fn virtual_devices_are_spared_what_only_costs_speed() {
-    let spared =
-        ["cpu-not-isolated", "cpu-governor", "thp-always", "hugepages-none", "cpu-shared", "cpu-irqs", "cpu-busy"];
-    for (id, _, _, apply) in WARNINGS.iter().filter(|case| spared.contains(&case.0)) {
+    // Pinned and asleep.
+    let asleep: Break = ("cpu-contended", CARD, "", |t| t.thread(8, "a) (b", 'S', "1", 1));
+    let cases = WARNINGS.iter().filter(|case| SPARED.contains(&case.0) && case.0 != "cpu-contended");
+    for (id, _, _, apply) in cases.chain([&asleep]) {
         let tree = Tree::healthy();
         apply(&tree);
         let findings = found(&tree, Some(&config(TAP, "")));
@@ -267,12 +312,80 @@ fn reports_for_people_and_programs_agree() {
     assert!(findings.iter().all(|f| ["id", "area", "severity", "what", "why", "fix"].iter().all(|k| f[k].is_string())));
 }
 
-#[test]
-fn every_finding_that_needs_a_fix_is_documented() {
+/// Findings that no made-up machine brings about, with the test that does.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("config-invalid", "fatal", include_str!("../../../tests/doctor.rs")),
+    ("config-none", "note", include_str!("../../../tests/doctor.rs")),
+    ("build-without-dpdk", "fatal", include_str!("../../../tests/doctor.rs")),
+    ("port-conflict", "warning", include_str!("../../../tests/blackbox/test_doctor.py")),
+];
+/// Of a network card only: no virtual device has them.
+const CARDS_ONLY: &[&str] = &["iommu-off", "vfio-unloaded", "vfio-missing"];
+
+/// Finding and severity of each line of the page's table; several findings may share a line.
+fn documented() -> Vec<(String, String)> {
     let page = include_str!("../../../docs/troubleshooting.md");
-    let cases = FATAL.iter().chain(WARNINGS).map(|case| case.0);
-    let others = ["build-without-dpdk", "config-invalid", "port-conflict"];
-    for id in cases.chain(others).chain(checks::IN_CONFIG.iter().copied()) {
-        assert!(page.contains(&format!("`{id}`")), "docs/troubleshooting.md lacks {id}");
+    let table = page.split("\n## ").find(|section| section.starts_with("Findings of the doctor")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    // Finding, severity, found, fix; the table of JSON fields has two columns.
+    let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>()).filter(|cells| cells.len() == 4);
+    let mut found = Vec::new();
+    for cells in cells {
+        let ids: Vec<&str> = cells[0].split('`').skip(1).step_by(2).collect();
+        // `a`, `b` with severities of their own have as many, in order.
+        let severities: Vec<&str> = cells[1].split(", ").collect();
+        for (at, id) in ids.iter().enumerate() {
+            let own = if ids.len() == severities.len() { severities[at] } else { cells[1] };
+            found.push((id.to_string(), own.to_string()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_line_of_the_page_has_a_test_of_each_of_its_severities() {
+    let has = |cases: &[Break], id: &str| cases.iter().any(|case| case.0 == id);
+    let elsewhere = |id: &str, severity: &str| {
+        ELSEWHERE
+            .iter()
+            .any(|(other, kind, test)| (*other, *kind) == (id, severity) && test.contains(&format!("\"{id}\"")))
+    };
+    let lines = documented();
+    assert!(lines.len() > 50, "{lines:?}");
+    for (id, severity) in lines {
+        let speed = severity.contains("*speed*");
+        let promised = [
+            ("fatal", severity.contains("fatal"), has(FATAL, &id)),
+            ("warning", severity.contains("warning") || speed, has(WARNINGS, &id)),
+            ("note", severity.contains("note"), has(NOTES, &id)),
+            ("note", speed && !CARDS_ONLY.contains(&&*id), SPARED.contains(&&*id)),
+        ];
+        for (kind, promised, tested) in promised {
+            assert!(!promised || tested || elsewhere(&id, kind), "no test brings about {id} as {kind}");
+        }
+        assert!(promised.iter().any(|(_, promised, _)| *promised), "{id} has no severity: {severity}");
+    }
+}
+
+#[test]
+fn every_finding_is_documented() {
+    let documented: Vec<String> = documented().into_iter().map(|(id, _)| id).collect();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/doctor/checks");
+    let sources =
+        std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    let pattern = regex::Regex::new("\"([a-z]+(?:-[a-z]+)+|cpuset|clocksource)\"").unwrap();
+    let mut ids: Vec<String> = Vec::new();
+    for source in sources {
+        ids.extend(pattern.captures_iter(&source).map(|found| found[1].to_string()));
+    }
+    assert!(ids.len() > 50);
+    // A kernel driver's name, not a finding.
+    ids.retain(|id| id != "vfio-pci");
+    let others = ["config-none", "config-invalid"].map(String::from);
+    for id in ids.iter().chain(&others).chain(&checks::IN_CONFIG.iter().map(ToString::to_string).collect::<Vec<_>>()) {
+        assert!(documented.contains(id), "docs/troubleshooting.md lacks {id}");
+    }
+    for id in &documented {
+        assert!(ids.contains(id) || others.contains(id), "docs/troubleshooting.md has {id}, which no check finds");
     }
 }
