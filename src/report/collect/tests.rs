@@ -1,0 +1,1 @@
+//! Collecting intervals that come in order, late, twice or not at all.
