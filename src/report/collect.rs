@@ -130,7 +130,7 @@ impl Collector {
         let judged: f64 = self.stages.iter().flatten().map(|sample| sample.seconds).sum();
         self.thresholds.iter().filter(|threshold| threshold.abort).find_map(|threshold| {
             let by_class = threshold.class.is_some() && shape.classes.len() > 1;
-            if by_class || judged < threshold.abort_delay.as_secs_f64() {
+            if by_class || judged + course::SLACK_S < threshold.abort_delay.as_secs_f64() {
                 return None;
             }
             let mut all = Sample::default();
@@ -280,12 +280,7 @@ pub(super) fn total(cells: &[Cell], shape: &Shape, elapsed: f64, connect: Option
 }
 
 /// By stage.
-pub(super) fn stages(
-    cells: &[Cell],
-    shape: &Shape,
-    elapsed: f64,
-    connects: Vec<Option<Distribution>>,
-) -> Vec<Summary> {
+pub(super) fn stages(cells: &[Cell], shape: &Shape, elapsed: f64, connects: Vec<Option<Distribution>>) -> Vec<Summary> {
     let seconds = stage_seconds(shape, elapsed);
     let stages = shape.stages.iter().enumerate().zip(connects);
     let summaries = stages.map(|((s, stage), connect)| {

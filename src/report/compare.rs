@@ -91,7 +91,9 @@ pub struct Comparison {
 /// When a histogram cannot be decoded.
 pub fn compare(a: &Run, b: &Run, options: Options) -> Result<Comparison, String> {
     let courses = (course(a)?, course(b)?);
-    let void = [a, b].iter().any(|run| run.verdict.outcome == Outcome::Invalid) || courses.0.is_empty() || courses.1.is_empty();
+    let void = [a, b].iter().any(|run| run.verdict.outcome == Outcome::Invalid)
+        || courses.0.is_empty()
+        || courses.1.is_empty();
     let mut warnings = warnings(a, b);
     let shortest = courses.0.len().min(courses.1.len());
     if shortest < PIECES_MIN {
@@ -122,9 +124,8 @@ fn course(run: &Run) -> Result<Course, String> {
 pub fn rows(a: &Course, b: &Course, options: Options) -> Vec<Row> {
     let mut random = Random::new(options.seed);
     let (own_a, own_b) = (a.figures(PERCENTILES), b.figures(PERCENTILES));
-    let draws: Vec<(Figures, Figures)> = (0..DRAWS)
-        .map(|_| (a.resampled(PERCENTILES, &mut random), b.resampled(PERCENTILES, &mut random)))
-        .collect();
+    let draws: Vec<(Figures, Figures)> =
+        (0..DRAWS).map(|_| (a.resampled(PERCENTILES, &mut random), b.resampled(PERCENTILES, &mut random))).collect();
     let few = a.len().min(b.len()) < PIECES_MIN;
     let t = student(Z, a.blocks().min(b.blocks()) - 1.0);
     let mut rows = Vec::new();

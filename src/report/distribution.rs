@@ -96,7 +96,6 @@ impl Distribution {
             ("p99.99", self.p99_99_ns),
         ]
     }
-
 }
 
 /// A percentile, 0 to 100; 0 when nothing was recorded.

@@ -52,7 +52,8 @@ pub fn interval_log(run: &Run) -> Result<String, String> {
     let (mut bytes, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
     let mut builder = IntervalLogWriterBuilder::new();
     builder.add_comment("[Histogram log format version 1.3]").with_start_time(started).with_base_time(started);
-    builder.add_comment(&format!("[Penstock: {}, nanoseconds; max in milliseconds]", run.name.replace(['\n', '\r'], " ")));
+    builder
+        .add_comment(&format!("[Penstock: {}, nanoseconds; max in milliseconds]", run.name.replace(['\n', '\r'], " ")));
     builder.with_max_value_divisor(UNIT);
     {
         let mut log = builder.begin_log_with(&mut bytes, &mut serializer).map_err(|error| error.to_string())?;

@@ -68,7 +68,7 @@ fn verdict(page: &mut String, run: &Run) {
     }
     let mut items = |findings: &[Finding], mark: &str| {
         for finding in findings {
-            let fix = finding.fix.as_ref().map(|fix| format!(" <span class=\"fix\">To change: {}</span>", xml(fix)));
+            let fix = finding.fix.as_ref().map(|fix| format!(" <span class=\"fix\">Fix: {}</span>", xml(fix)));
             let _ = writeln!(page, "<li>{mark}{}{}</li>", xml(&finding.what), fix.unwrap_or_default());
         }
     };
@@ -87,7 +87,7 @@ fn key_figures(page: &mut String, run: &Run) {
     };
     let service = |percentile: u64| format!("service {}", ns(percentile));
     let figures = [
-        ("Answers per second", number(total.rate), asked),
+        ("Answers per second", count(total.rate.round() as u64), asked),
         ("Latency p50", ns(total.latency.p50_ns), service(total.service.p50_ns)),
         ("Latency p99", ns(total.latency.p99_ns), service(total.service.p99_ns)),
         ("Latency p99.9", ns(total.latency.p99_9_ns), service(total.service.p99_9_ns)),
@@ -125,10 +125,10 @@ fn durations(page: &mut String, run: &Run) {
     let total = &run.total;
     let empty = Distribution::default();
     let named = [
-        ("Latency, from the intended start", &total.latency),
-        ("Service, from the sending", &total.service),
+        ("Latency", &total.latency),
+        ("Service time", &total.service),
         ("Connect", total.connect.as_ref().unwrap_or(&empty)),
-        ("Lag of the generator", &run.lag),
+        ("Generator's lag", &run.lag),
         ("Time error", &run.timestamp_error),
     ];
     let rows = named.into_iter().filter(|(_, d)| d.count > 0).map(|(name, d)| {
@@ -137,9 +137,9 @@ fn durations(page: &mut String, run: &Run) {
         std::iter::once(name.to_string()).chain([count(d.count)]).chain(times.map(duration)).collect()
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    let header =
-        ["", "count", "min", "mean", "std dev", "p50", "p90", "p95", "p99", "p99.9", "p99.99", "max"];
-    *page += "<h2>Durations</h2>\n";
+    let header = ["", "count", "min", "mean", "std dev", "p50", "p90", "p95", "p99", "p99.9", "p99.99", "max"];
+    *page += "<h2>Durations</h2>\n<p class=\"soft\">Latency counts from the intended start, service time from the sending. Lag \
+              is how much later requests left than they could have; the time error is the length of a turn.</p>\n";
     table(page, "Durations", "", &header, &rows);
 }
 

@@ -12,7 +12,8 @@ use super::model::{Point, Run};
 /// # Errors
 /// When `started` is not RFC 3339.
 pub fn influx(run: &Run) -> Result<String, String> {
-    let started = humantime::parse_rfc3339(&run.started).map_err(|error| format!("started {:?}: {error}", run.started))?;
+    let started =
+        humantime::parse_rfc3339(&run.started).map_err(|error| format!("started {:?}: {error}", run.started))?;
     let started = started.duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?.as_nanos();
     let tags = tags(&[("run", &run.name), ("host", run.stamps.first().map_or("", |stamp| &stamp.host))]);
     let mut text = String::new();

@@ -22,7 +22,8 @@ pub fn merge(runs: &[Run], force: bool) -> Result<Run, String> {
     let mut merged = first.clone();
     for other in others {
         let names = |run: &Run| {
-            let stages = run.plan.stages.iter().map(|stage| (stage.name.clone(), stage.seconds.to_bits(), stage.warmup));
+            let stages =
+                run.plan.stages.iter().map(|stage| (stage.name.clone(), stage.seconds.to_bits(), stage.warmup));
             let classes = run.plan.classes.iter().map(|class| class.name.clone());
             (stages.collect::<Vec<_>>(), classes.collect::<Vec<_>>(), run.plan.arrivals)
         };

@@ -345,11 +345,7 @@ impl Run {
         let of_summaries = summaries.flat_map(|s| [Some(&s.latency), Some(&s.service), s.connect.as_ref()]);
         let of_points = self.intervals.iter().flat_map(|p| [&p.latency, &p.service, &p.connect, &p.lag]);
         let of_workers = self.workers.iter().flat_map(|worker| [&worker.turn, &worker.lag]);
-        [&self.lag, &self.timestamp_error]
-            .into_iter()
-            .chain(of_summaries.flatten())
-            .chain(of_points)
-            .chain(of_workers)
+        [&self.lag, &self.timestamp_error].into_iter().chain(of_summaries.flatten()).chain(of_points).chain(of_workers)
     }
 
     /// What the schema cannot say: that histograms decode, and that the parts fit together.

@@ -16,13 +16,15 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = HEIGHT - 44.0;
 /// Points of a line, at most; more are thinned to the lowest and highest of each column.
 const POINTS_MAX: usize = 1_200;
-/// Room for one character of a tick, so that ticks do not run into each other.
+/// What is left free above the highest line.
+const HEADROOM: f64 = 1.06;
+/// Room for one tick on the x axis, so that they do not run into each other.
 const TICK_WIDTH: f64 = 64.0;
 
 /// How values become lengths.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Scale {
-    /// From 0, or from the smallest value on the x axis.
+    /// From 0.
     Linear,
     /// Decades; values that are not positive are not drawn.
     Log,
@@ -45,7 +47,7 @@ pub struct Axis<'a> {
 pub struct Line<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Chooses color and dashes: 1 to 4.
+    /// Chooses color and dashes: 1 to 4; 5 is a broad band below the others.
     pub style: u8,
     /// In order of x.
     pub points: Vec<(f64, f64)>,
@@ -76,7 +78,7 @@ struct Range {
 }
 
 impl Range {
-    fn of(values: impl Iterator<Item = f64>, scale: Scale, from_zero: bool) -> Range {
+    fn of(values: impl Iterator<Item = f64>, scale: Scale, headroom: f64) -> Range {
         let usable = values.filter(|value| value.is_finite() && (scale != Scale::Log || *value > 0.0));
         let (low, high) =
             usable.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
@@ -90,8 +92,8 @@ impl Range {
                 let above = log_steps(high, high * 10.0).first().copied().unwrap_or(high);
                 (below, above.max(below * 2.0))
             }
-            Scale::Linear if from_zero => (0.0, if high > 0.0 { high * 1.06 } else { 1.0 }),
-            Scale::Linear | Scale::Nines => (low, if high > low { high } else { low + 1.0 }),
+            Scale::Linear => (0.0, if high > 0.0 { high * headroom } else { 1.0 }),
+            Scale::Nines => (low, if high > low { high } else { low + 1.0 }),
         };
         Range { low, high, scale }
     }
@@ -112,7 +114,13 @@ impl Range {
                 if all.len() > room && decades.len() > 1 { decades } else { all }
             }
             Scale::Linear => linear_steps(self.low, self.high, room),
-            Scale::Nines => (self.low.ceil() as i32..=self.high.floor() as i32).map(f64::from).collect(),
+            Scale::Nines => {
+                let whole = (self.low.ceil() as i32..=self.high.floor() as i32).map(f64::from);
+                let median = Some(MEDIAN).filter(|_| self.high < 6.0);
+                let mut all: Vec<f64> = whole.chain(median).collect();
+                all.sort_by(f64::total_cmp);
+                all
+            }
         };
         let every = all.len().div_ceil(room.max(1)).max(1);
         all.into_iter().step_by(every).collect()
@@ -139,9 +147,13 @@ fn linear_steps(low: f64, high: f64, room: usize) -> Vec<f64> {
     (first..).map(|n| n as f64 * step).take_while(|value| *value <= high * 1.000_001).take(50).collect()
 }
 
+/// The nines of the median.
+const MEDIAN: f64 = core::f64::consts::LOG10_2;
+
 /// The percentile of a nines tick.
 pub fn show_nines(nines: f64) -> String {
     match nines as i32 {
+        _ if nines == MEDIAN => "50 %".into(),
         0 => "0 %".into(),
         1 => "90 %".into(),
         2 => "99 %".into(),
@@ -153,8 +165,8 @@ impl Plot<'_> {
     /// The picture as SVG with title and description.
     pub fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| &line.points);
-        let x = Range::of(points().map(|point| point.0), self.x.scale, false);
-        let y = Range::of(points().map(|point| point.1), self.y.scale, true);
+        let x = Range::of(points().map(|point| point.0), self.x.scale, 1.0);
+        let y = Range::of(points().map(|point| point.1), self.y.scale, HEADROOM);
         let (id, title) = (self.id, xml(self.title));
         let mut svg = format!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\" \
@@ -179,10 +191,6 @@ impl Plot<'_> {
                     svg,
                     "<rect class=\"shade\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\"/>"
                 );
-                if width > 60.0 {
-                    let (x, y) = (left + 6.0, TOP + 14.0);
-                    let _ = writeln!(svg, "<text class=\"hint\" x=\"{x:.1}\" y=\"{y}\">warm-up</text>");
-                }
             }
         }
     }
@@ -190,21 +198,23 @@ impl Plot<'_> {
     fn axes(&self, svg: &mut String, x: &Range, y: &Range) {
         for value in y.ticks(6) {
             let at = up(y, value);
-            let label = xml(&(self.y.show)(value));
+            let label = xml(&trimmed(&(self.y.show)(value)));
             let _ = writeln!(svg, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>");
             let (left, low) = (LEFT - 7.0, at + 4.0);
             let _ = writeln!(svg, "<text class=\"tick end\" x=\"{left}\" y=\"{low:.1}\">{label}</text>");
         }
         for value in x.ticks(((RIGHT - LEFT) / TICK_WIDTH) as usize) {
             let at = across(x, value);
-            let label = xml(&(self.x.show)(value));
+            let label = xml(&trimmed(&(self.x.show)(value)));
             let _ = writeln!(svg, "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{BOTTOM}\"/>");
             let low = BOTTOM + 16.0;
             let _ = writeln!(svg, "<text class=\"tick mid\" x=\"{at:.1}\" y=\"{low}\">{label}</text>");
         }
         let _ = writeln!(svg, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{BOTTOM}\" y2=\"{BOTTOM}\"/>");
         let (middle, low) = ((LEFT + RIGHT) / 2.0, HEIGHT - 8.0);
-        let _ = writeln!(svg, "<text class=\"label mid\" x=\"{middle}\" y=\"{low}\">{}</text>", xml(self.x.label));
+        let shaded = if self.shaded.is_empty() { "" } else { "; shaded: warm-up" };
+        let label = xml(self.x.label);
+        let _ = writeln!(svg, "<text class=\"mid\" x=\"{middle}\" y=\"{low}\">{label}{shaded}</text>");
     }
 
     /// Names of the lines with a sample of each, as HTML.
@@ -220,6 +230,14 @@ impl Plot<'_> {
         }
         html + "</ul>\n"
     }
+}
+
+/// A tick without zeros that say nothing: 1 ms for 1.00 ms.
+fn trimmed(tick: &str) -> String {
+    let end = tick.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(tick.len());
+    let (digits, unit) = tick.split_at(end);
+    let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
+    format!("{digits}{unit}")
 }
 
 fn across(x: &Range, value: f64) -> f64 {

@@ -92,12 +92,7 @@ impl Course {
             recorded.iter().map(|counts| counts.iter().map(|(value, n)| (place(*value), *n)).collect()).collect();
         let sums = pieces.iter().map(|chunk| {
             chunk.iter().fold([0.0; 4], |sum, p| {
-                [
-                    sum[0] + p.seconds,
-                    sum[1] + p.answered as f64,
-                    sum[2] + p.ended as f64,
-                    sum[3] + p.failed as f64,
-                ]
+                [sum[0] + p.seconds, sum[1] + p.answered as f64, sum[2] + p.ended as f64, sum[3] + p.failed as f64]
             })
         });
         let sums = sums.collect();

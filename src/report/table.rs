@@ -45,7 +45,8 @@ fn headline(run: &Run) -> String {
 fn stamps(run: &Run) -> impl Iterator<Item = String> {
     run.stamps.iter().map(|stamp| {
         let (version, sha, cores) = (&stamp.version, &stamp.git_sha, stamp.cores);
-        let text = format!("  {}: penstock {version} ({sha}), {}, {cores} cores, {}", stamp.host, stamp.cpu, stamp.kernel);
+        let text =
+            format!("  {}: penstock {version} ({sha}), {}, {cores} cores, {}", stamp.host, stamp.cpu, stamp.kernel);
         plain(&format!("{text}, DPDK {}, {}", stamp.dpdk, stamp.device))
     })
 }
@@ -70,7 +71,7 @@ fn latency(run: &Run) -> Vec<String> {
 fn totals(run: &Run) -> Vec<Vec<String>> {
     let total = &run.total;
     let mut rows = vec![
-        vec!["requests".into(), count(total.requests), format!("{}/s", number(total.rate))],
+        vec!["requests".into(), count(total.requests), format!("{}/s", count(total.rate.round() as u64))],
         vec!["failed".into(), count(total.failed), percent(total.failed_share)],
     ];
     for (name, requests) in total.counts.outcomes.list().into_iter().skip(1).filter(|(_, requests)| *requests > 0) {

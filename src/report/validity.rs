@@ -31,7 +31,11 @@ pub fn findings(run: &Run) -> Result<(Vec<Finding>, Vec<Finding>), String> {
         invalid.extend(send_rate(run));
     }
     let busy = busy(run);
-    if run.plan.is_open_loop() { invalid.extend(busy) } else { notes.extend(busy) }
+    if run.plan.is_open_loop() {
+        invalid.extend(busy)
+    } else {
+        notes.extend(busy)
+    }
     others(run, &mut notes);
     Ok((invalid, notes))
 }
@@ -56,7 +60,8 @@ fn lag(run: &Run, invalid: &mut Vec<Finding>, notes: &mut Vec<Finding>) -> Resul
             let fix = "more workers, a lower rate, or cores that nothing else uses (scripts/tune.sh)";
             invalid.push(Finding::new("lag", what).fix(fix));
         } else if late > 0 && whole > 0 {
-            let what = format!("{what}: the generator's own turns are a visible part of it; service time has less of them");
+            let what =
+                format!("{what}: the generator's own turns are a visible part of it; service time has less of them");
             notes.push(Finding::new("lag_small", what));
         }
     }
@@ -87,7 +92,10 @@ fn send_rate(run: &Run) -> Option<Finding> {
     let allowed = due * RATE_ERROR + 2.0 * pieces * workers as f64 + chance;
     let what = || {
         let off = (sent - due) / due;
-        format!("{sent:.0} requests were sent where {due:.0} were due and connections were free ({:+.2} %)", off * 100.0)
+        format!(
+            "{sent:.0} requests were sent where {due:.0} were due and connections were free ({:+.2} %)",
+            off * 100.0
+        )
     };
     let fix = "more workers, or a lower rate";
     ((sent - due).abs() > allowed).then(|| Finding::new("send_rate", what()).fix(fix))
@@ -143,7 +151,8 @@ fn others(run: &Run, notes: &mut Vec<Finding>) {
     if total.counts.waited > 0 || total.counts.outcomes.not_sent > 0 {
         let late = total.counts.waited + total.counts.outcomes.not_sent;
         let part = text::percent(share(late, total.requests));
-        let what = format!("{late} requests ({part}) waited for a free connection; latency counts the wait, service not");
+        let what =
+            format!("{late} requests ({part}) waited for a free connection; latency counts the wait, service not");
         let fix = "--connections, if waiting is not what clients of the target would do";
         notes.push(Finding::new("waited", what).fix(fix));
     }

@@ -45,9 +45,8 @@ pub fn write_all(run: &Run, outputs: &Outputs) -> Result<(), Failure> {
     ];
     for (path, make) in made {
         if let Some(path) = path {
-            let text = make().map_err(|error| {
-                Failure::new(Exit::Runtime, format!("cannot make {}: {error}", path.display()))
-            })?;
+            let text = make()
+                .map_err(|error| Failure::new(Exit::Runtime, format!("cannot make {}: {error}", path.display())))?;
             write(path, &text)?;
         }
     }
@@ -68,8 +67,10 @@ pub fn json(run: &Run) -> Result<String, String> {
 /// When the file cannot be read, is not a result, or is one of another version.
 pub fn read(path: &Path) -> Result<Run, Failure> {
     let shown = path.display();
-    let failure = |what: String| Failure::new(Exit::Runtime, what).fix("a file written by penstock load run --json FILE");
-    let text = if path == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { fs::read_to_string(path) };
+    let failure =
+        |what: String| Failure::new(Exit::Runtime, what).fix("a file written by penstock load run --json FILE");
+    let text =
+        if path == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { fs::read_to_string(path) };
     let text = text.map_err(|error| failure(format!("cannot read {shown}: {error}")))?;
     parse(&text).map_err(|error| failure(format!("{shown} is not a result: {error}")))
 }

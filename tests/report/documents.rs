@@ -286,7 +286,8 @@ fn html_is_well_formed_and_needs_nothing_else() {
             }
             if name == "svg" && node.attribute("role").is_some() {
                 let children = || node.children().filter(roxmltree::Node::is_element);
-                let text_of = |tag: &str| children().find(|child| child.has_tag_name(("http://www.w3.org/2000/svg", tag)));
+                let text_of =
+                    |tag: &str| children().find(|child| child.has_tag_name(("http://www.w3.org/2000/svg", tag)));
                 assert!(text_of("title").and_then(|t| t.text()).is_some_and(|text| !text.is_empty()));
                 assert!(text_of("desc").and_then(|t| t.text()).is_some_and(|text| !text.is_empty()));
                 let named = node.attribute("aria-labelledby").unwrap();
@@ -361,7 +362,8 @@ fn files_appear_whole_and_nothing_else_is_left() {
     fs::write(folder.path().join("r.csv"), "old").unwrap();
     std::os::unix::fs::symlink("r.csv", folder.path().join("link")).unwrap();
     write_all(&run, &outputs).unwrap();
-    write_all(&run, &Outputs { csv: at("link"), json: Some(PathBuf::from("/dev/null")), ..Outputs::default() }).unwrap();
+    write_all(&run, &Outputs { csv: at("link"), json: Some(PathBuf::from("/dev/null")), ..Outputs::default() })
+        .unwrap();
     let mut names: Vec<String> =
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

@@ -120,14 +120,7 @@ impl Script {
         let health = |n: usize| {
             let mut turns = histogram();
             (0..2_000).for_each(|i| turns.record(3_000 + i * 17).unwrap());
-            Health {
-                lcore: n as u32 + 1,
-                turns,
-                tx_refused: 0,
-                rx_missed: 0,
-                rx_dropped: 0,
-                mempool_exhausted: 0,
-            }
+            Health { lcore: n as u32 + 1, turns, tx_refused: 0, rx_missed: 0, rx_dropped: 0, mempool_exhausted: 0 }
         };
         (0..self.workers).map(health).collect()
     }

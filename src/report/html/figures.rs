@@ -65,6 +65,12 @@ fn series(run: &Run, value: impl Fn(&Point) -> f64) -> Vec<(f64, f64)> {
     run.intervals.iter().map(|point| (point.end_s, value(point))).collect()
 }
 
+/// What holds for a whole interval, as steps.
+fn steps(run: &Run, value: impl Fn(&Point) -> f64) -> Vec<(f64, f64)> {
+    let ends = run.intervals.iter().flat_map(|point| [(point.start_s, value(point)), (point.end_s, value(point))]);
+    ends.collect()
+}
+
 fn warmup(run: &Run) -> Vec<(f64, f64)> {
     run.plan.spans().filter(|(.., stage)| stage.warmup).map(|(start, end, _)| (start, end)).collect()
 }
@@ -93,12 +99,12 @@ fn over_time(run: &Run) -> Plot<'static> {
 
 fn rate(run: &Run) -> Plot<'static> {
     let mut lines = vec![
-        Line { name: "sent", style: 2, points: series(run, |p| p.sent_rate) },
-        Line { name: "answers", style: 1, points: series(run, |p| p.rate) },
+        Line { name: "sent", style: 2, points: steps(run, |p| p.sent_rate) },
+        Line { name: "answers", style: 1, points: steps(run, |p| p.rate) },
     ];
     if run.plan.is_open_loop() {
-        let intended = series(run, |p| p.intended_rate.unwrap_or(f64::NAN));
-        lines.insert(0, Line { name: "intended", style: 3, points: intended });
+        let intended = steps(run, |p| p.intended_rate.unwrap_or(f64::NAN));
+        lines.insert(0, Line { name: "intended", style: 5, points: intended });
     }
     Plot {
         id: "rate",
@@ -142,8 +148,8 @@ fn failed(run: &Run) -> Plot<'static> {
         x: TIME,
         y: Axis { label: "requests", scale: Scale::Linear, show: number },
         lines: vec![
-            Line { name: "waited for a connection", style: 1, points: series(run, |p| p.counts.waited as f64) },
-            Line { name: "failed", style: 2, points: series(run, |p| p.failed as f64) },
+            Line { name: "waited for a connection", style: 1, points: steps(run, |p| p.counts.waited as f64) },
+            Line { name: "failed", style: 2, points: steps(run, |p| p.failed as f64) },
         ],
         shaded: warmup(run),
     }
@@ -153,10 +159,11 @@ fn busy(run: &Run) -> Plot<'static> {
     Plot {
         id: "busy",
         title: "Busiest worker",
-        description: "The share of time that the busiest lcore of the generator spent in turns that did something.".into(),
+        description: "The share of time that the busiest lcore of the generator spent in turns that did something."
+            .into(),
         x: TIME,
         y: Axis { label: "share", scale: Scale::Linear, show: percent },
-        lines: vec![Line { name: "busy share", style: 4, points: series(run, |p| p.busy_share) }],
+        lines: vec![Line { name: "busy share", style: 4, points: steps(run, |p| p.busy_share) }],
         shaded: warmup(run),
     }
 }
