@@ -177,7 +177,7 @@ fn requests(page: &mut String, run: &Run) {
         rows.push(vec![name.into(), bytes(n as f64), format!("{}/s", bytes(n as f64 / seconds))]);
     }
     for (name, n) in [
-        ("connections made", total.counts.connected),
+        ("connections made, warm-up too", total.connect.as_ref().map_or(0, |connect| connect.count)),
         ("connections that failed", total.counts.connect_failed),
         ("idle connections closed by the target", total.counts.closed_idle),
     ] {

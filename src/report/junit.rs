@@ -53,7 +53,7 @@ fn case(text: &mut String, suite: &str, name: &str, problem: Option<(&str, Strin
     let _ = write!(text, "    <testcase classname=\"{suite}\" name=\"{}\" time=\"0\"", xml(name));
     let _ = match problem {
         None => writeln!(text, "/>"),
-        Some((element, message, _)) if element == "skipped" => {
+        Some(("skipped", message, _)) => {
             writeln!(text, ">\n      <skipped message=\"{}\"/>\n    </testcase>", xml(&message))
         }
         Some((element, message, body)) => {

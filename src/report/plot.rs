@@ -116,7 +116,7 @@ impl Range {
             Scale::Linear => linear_steps(self.low, self.high, room),
             Scale::Nines => {
                 let whole = (self.low.ceil() as i32..=self.high.floor() as i32).map(f64::from);
-                let median = Some(MEDIAN).filter(|_| self.high < 6.0);
+                let median = Some(MEDIAN).filter(|_| self.high < 4.5);
                 let mut all: Vec<f64> = whole.chain(median).collect();
                 all.sort_by(f64::total_cmp);
                 all

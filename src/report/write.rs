@@ -29,23 +29,26 @@ pub struct Outputs {
     pub html: Option<PathBuf>,
 }
 
+/// Makes the text of an output.
+type Make = fn(&Run) -> Result<String, String>;
+
 /// Writes every output that is asked for. Each file appears whole or not at all.
 ///
 /// # Errors
 /// The first output that could not be made; those before it are written.
 pub fn write_all(run: &Run, outputs: &Outputs) -> Result<(), Failure> {
-    let made: [(&Option<PathBuf>, &dyn Fn() -> Result<String, String>); 7] = [
-        (&outputs.json, &|| json(run)),
-        (&outputs.csv, &|| Ok(csv::csv(run))),
-        (&outputs.hgrm, &|| hdr::hgrm(run)),
-        (&outputs.hdr_log, &|| hdr::interval_log(run)),
-        (&outputs.junit, &|| Ok(junit::junit(run))),
-        (&outputs.influx, &|| influx::influx(run)),
-        (&outputs.html, &|| html::html(run)),
+    let made: [(&Option<PathBuf>, Make); 7] = [
+        (&outputs.json, json),
+        (&outputs.csv, |run| Ok(csv::csv(run))),
+        (&outputs.hgrm, hdr::hgrm),
+        (&outputs.hdr_log, hdr::interval_log),
+        (&outputs.junit, |run| Ok(junit::junit(run))),
+        (&outputs.influx, influx::influx),
+        (&outputs.html, html::html),
     ];
     for (path, make) in made {
         if let Some(path) = path {
-            let text = make()
+            let text = make(run)
                 .map_err(|error| Failure::new(Exit::Runtime, format!("cannot make {}: {error}", path.display())))?;
             write(path, &text)?;
         }

@@ -13,7 +13,7 @@ use penstock::report::write::{self, json};
 use penstock::report::{Outputs, Run, csv, hdr, html, influx, junit, schema, table, write_all};
 use serde_json::Value;
 
-use super::fixture::{Script, threshold};
+use super::fixture::{Script, feed, threshold};
 use super::validator::errors;
 
 /// A run with everything in it: failures, waiting, a broken threshold, names that have to be escaped.
@@ -64,7 +64,8 @@ fn schema_file_can_be_refreshed() {
 #[test]
 fn a_damaged_document_is_refused_with_its_reason() {
     let run = Script::new(2).run("x");
-    let broken: [(&str, fn(&mut Value)); 7] = [
+    type Damage = fn(&mut Value);
+    let broken: [(&str, Damage); 7] = [
         ("schema is 2", |v| v["schema"] = 2.into()),
         ("no schema number", |v| drop(v.as_object_mut().unwrap().remove("schema"))),
         ("not base64", |v| v["total"]["latency"]["histogram"] = "!".into()),
@@ -328,9 +329,7 @@ fn a_view_replaces_itself_and_fits_the_terminal() {
     let mut screen = Screen::default();
     assert!(collector.live().line().contains("no interval yet"));
     assert!(!screen.frame(&collector.live(), 80).contains('\x1b'));
-    for second in 0..4 {
-        (0..2).for_each(|worker| collector.add_interval(worker, &intervals[worker][second]));
-    }
+    feed(&mut collector, &intervals, 0..4);
     let live = collector.live();
     let line = live.line();
     for part in ["4s steady", "2.00k req/s", "p99.9", "lag p99", "18s left"] {

@@ -141,14 +141,14 @@ impl Script {
         for worker in 0..self.workers {
             let mut random = Random::new(self.seed.wrapping_mul(31) + worker as u64);
             let mut credit = 0.0;
-            for second in 0..seconds.ceil() as usize {
+            for (second, level) in level[..seconds.ceil() as usize].iter().enumerate() {
                 let (from, to) = (second as f64, (second as f64 + 1.0).min(seconds));
                 credit += shape.due(from, to) / self.workers as f64 * self.sent;
                 let requests = credit as u64;
                 credit -= requests as f64;
                 let stage = shape.spans().position(|(_, end, _)| to <= end).unwrap();
                 let slow = if from >= self.slow_from { 3.0 } else { 1.0 };
-                let scale = self.median_ns * level[second].exp() * slow;
+                let scale = self.median_ns * level.exp() * slow;
                 let made = self.interval((from, to), stage, (requests, scale), &mut random, &mut recordings[worker]);
                 intervals[worker].push(made);
             }
@@ -216,12 +216,19 @@ impl Script {
     pub fn run(&self, name: &str) -> Run {
         let (intervals, recordings) = self.play();
         let mut collector = self.collector(name);
-        for second in 0..intervals[0].len() {
-            for (worker, own) in intervals.iter().enumerate() {
-                collector.add_interval(worker, &own[second]);
+        feed(&mut collector, &intervals, 0..intervals[0].len());
+        collector.finish(&recordings, &self.health(), self.ending())
+    }
+}
+
+/// Gives the collector some seconds of all workers, in order.
+pub fn feed(collector: &mut Collector, intervals: &[Vec<Interval>], seconds: std::ops::Range<usize>) {
+    for second in seconds {
+        for (worker, own) in intervals.iter().enumerate() {
+            if let Some(interval) = own.get(second) {
+                collector.add_interval(worker, interval);
             }
         }
-        collector.finish(&recordings, &self.health(), self.ending())
     }
 }
 

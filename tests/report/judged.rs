@@ -9,7 +9,7 @@ use penstock::report::verdict::Outcome;
 use penstock::report::{Ending, Run};
 use proptest::prelude::*;
 
-use super::fixture::{Script, class, plan, stage, threshold};
+use super::fixture::{Script, class, feed, plan, stage, threshold};
 
 fn codes(run: &Run) -> Vec<&str> {
     run.verdict.reasons.iter().map(|reason| reason.code.as_str()).collect()
@@ -237,7 +237,7 @@ fn a_threshold_ends_the_run_when_its_delay_is_over_and_warm_up_does_not_count() 
     let mut collector = script.collector("aborted");
     let mut at = None;
     for second in 0..22 {
-        (0..2).for_each(|worker| collector.add_interval(worker, &intervals[worker][second]));
+        feed(&mut collector, &intervals, second..second + 1);
         if let Some(reason) = collector.check_abort() {
             at = Some((second + 1, reason));
             break;

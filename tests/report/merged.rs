@@ -4,7 +4,7 @@ use penstock::report::verdict::Outcome;
 use penstock::report::{Collector, Run, merge};
 use proptest::prelude::*;
 
-use super::fixture::Script;
+use super::fixture::{Script, feed};
 
 /// Two machines of one worker each.
 fn machines(seed: u64) -> (Script, Script) {
@@ -23,9 +23,7 @@ fn together(one: &Script, other: &Script) -> Run {
     intervals.extend(more);
     recordings.extend(others);
     let mut collector: Collector = both.collector("one");
-    for second in 0..intervals[0].len() {
-        (0..2).for_each(|worker| collector.add_interval(worker, &intervals[worker][second]));
-    }
+    feed(&mut collector, &intervals, 0..intervals[0].len());
     collector.finish(&recordings, &both.health(), both.ending())
 }
 
