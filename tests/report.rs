@@ -2,6 +2,8 @@
 //!
 //! Owns false runs. Refuses to generate load: workers' records are made here, from seeds.
 
+#[path = "report/browser.rs"]
+mod browser;
 #[path = "report/compared.rs"]
 mod compared;
 #[path = "report/documents.rs"]

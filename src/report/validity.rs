@@ -75,7 +75,8 @@ fn send_rate(run: &Run) -> Option<Finding> {
     let mut blocked_later = false;
     let workers = run.workers.len();
     for point in run.intervals.iter().rev().filter(|point| point.judged) {
-        let wanted = point.intended_rate.unwrap_or(0.0) * (point.end_s - point.start_s);
+        // After an abort nothing is due any more, while last answers still come.
+        let wanted = run.plan.due(point.start_s, point.end_s.min(run.elapsed_s));
         let behind = (point.counts.sent as f64) < wanted * (1.0 - RATE_ERROR);
         let blocked = is_blocked(point);
         if blocked || point.workers as usize != workers || (blocked_later && behind) {
