@@ -320,6 +320,3 @@ fn workers(busy: &[Busy], recordings: &[Recording], health: &[Health]) -> Vec<Wo
     });
     workers.collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,0 @@
-//! Collecting intervals that come in order, late, twice or not at all.
