@@ -7,7 +7,7 @@
 //! A run prepares (opens its connections), runs (follows the schedule), and stops (waits for the answers under way).
 
 use super::idle::IdleList;
-use super::plan::Plan;
+use super::plan::{Arrivals, Plan};
 use super::record::{Outcome, Recording};
 use super::recorder::{Ended, IntervalQueues, Recorder};
 use super::schedule::{Arrival, Schedule};
@@ -20,8 +20,10 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Handshakes under way at most while connections are kept: enough for a fast start, few enough for any listen queue.
+/// Handshakes under way at most while connections are kept: enough for a fast start, few enough for any listen queue. It
+/// begins with a few, which find the neighbour, and grows with those that succeed.
 const OPENING_MAX: u32 = 64;
+const OPENING_MIN: u32 = 2;
 /// 4-tuples tried in one turn at most.
 const DRAWS_MAX: u32 = 64;
 /// Between a refused connection and the next try: the first time, and at most.
@@ -84,6 +86,8 @@ pub struct Generator {
     wanted: u32,
     opening: u32,
     open: u32,
+    /// Connections ever established.
+    opened: u32,
     /// Connections refused since one was established.
     failures: u32,
     idle: IdleList,
@@ -127,6 +131,7 @@ impl Generator {
             wanted: wanted.max(1),
             opening: 0,
             open: 0,
+            opened: 0,
             failures: 0,
             idle: IdleList::new(slots),
             asked: vec![0; slots].into(),
@@ -295,7 +300,9 @@ impl Generator {
     /// Sends a request, `lag` nanoseconds later than possible.
     #[inline]
     fn ask(&mut self, id: ConnId, ask: Ask, lag: u64) -> Order {
-        let waited = core::mem::take(&mut self.waiting) || self.starved > ask.due;
+        let late = core::mem::take(&mut self.waiting) || self.starved > ask.due;
+        // A closed loop asks when a connection is free, by its nature.
+        let waited = late && self.plan.arrivals != Arrivals::Closed;
         let class = &self.plan.classes[usize::from(ask.class)];
         let bytes = (class.head.len() + class.body.len()) as u64;
         self.recorder.sent(ask.tag, ask.class, lag, waited, bytes);
@@ -310,7 +317,7 @@ impl Generator {
     /// Opens a connection if one is missing.
     fn open_more(&mut self, now: Instant) -> Option<Order> {
         let missing = !self.one_each() && self.open + self.opening < self.wanted;
-        if !missing || self.opening >= OPENING_MAX || now < self.retry_at {
+        if !missing || self.opening >= self.opened.clamp(OPENING_MIN, OPENING_MAX) || now < self.retry_at {
             return None;
         }
         self.connect(now)
@@ -331,7 +338,7 @@ impl Generator {
     fn unsent(&mut self, now: Instant) -> bool {
         let until = self.stopped.nanos().saturating_sub(self.start.nanos()).min(self.schedule.end());
         let Some(arrival) = self.schedule.due(until).filter(|arrival| arrival.at < until) else { return false };
-        if self.plan.arrivals == super::plan::Arrivals::Closed {
+        if self.plan.arrivals == Arrivals::Closed {
             return false;
         }
         self.schedule.take();
@@ -436,6 +443,7 @@ impl Caller for Generator {
     fn connected(&mut self, id: ConnId, took: Duration, now: Instant) {
         self.opening -= 1;
         self.open += 1;
+        self.opened = self.opened.saturating_add(1);
         (self.retry, self.failures) = (RETRY_MIN, 0);
         let stage = self.stage_now(now);
         self.recorder.connected(took.as_nanos() as u64, stage);

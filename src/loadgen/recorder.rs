@@ -5,7 +5,7 @@
 //! end.
 
 use super::plan::Plan;
-use super::record::{DURATION_MAX, Interval, Outcome, Recording};
+use super::record::{Counts, DURATION_MAX, Interval, Outcome, Recording};
 use crate::time::Instant;
 use core::time::Duration;
 use crossbeam_queue::ArrayQueue;
@@ -175,13 +175,15 @@ impl Recorder {
         self.count(stage, |counts| counts.closed_idle += 1);
     }
 
-    /// What the whole run came to; the interval under way is handed over first.
+    /// What the whole run came to; the interval under way is handed over first, if anything happened in it.
     pub fn finish(mut self, elapsed: Instant, stage: u16) -> Recording {
-        self.roll(elapsed, stage, 0);
+        if self.current.counts != Counts::default() {
+            self.roll(elapsed, stage, 0);
+        }
         self.recording
     }
 
-    fn count(&mut self, stage: u16, f: impl Fn(&mut super::record::Counts)) {
+    fn count(&mut self, stage: u16, f: impl Fn(&mut Counts)) {
         f(&mut self.current.counts);
         if let Some(cell) = self.recording.cells.get_mut(usize::from(stage) * self.classes) {
             f(&mut cell.counts);
