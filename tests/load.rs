@@ -220,3 +220,16 @@ fn stages_and_warm_up_are_kept_apart() {
     assert_eq!(sent, [100, 1_000, 5_000]);
     assert_eq!(recording.lag.len(), 6_000);
 }
+
+#[test]
+fn a_request_on_a_kept_connection_is_one_frame_each_way() {
+    let mut wanted = plan(0.0, 0.02, 1_000);
+    wanted.arrivals = Arrivals::Closed;
+    let pair = Pair::new(wanted);
+    let counters = pair.gateway_counters.clone();
+    let (recording, _) = pair.run();
+    let requests = totals(&recording).ended();
+    let frames = (counters.read(Counter::RxFrames), counters.read(Counter::TxFrames));
+    // Handshakes, ARP and the end are not more than a few for each connection.
+    assert!(frames.0 < requests + 5_000 && frames.1 < requests + 5_000, "{frames:?} for {requests}");
+}

@@ -185,15 +185,6 @@ impl Interval {
             busy_ns: 0,
         }
     }
-
-    /// Empties it, without freeing memory.
-    pub fn clear(&mut self) {
-        for histogram in [&mut self.latency, &mut self.service, &mut self.connect, &mut self.lag] {
-            histogram.reset();
-        }
-        self.counts = Counts::default();
-        (self.stage, self.open, self.busy_ns) = (0, 0, 0);
-    }
 }
 
 impl Default for Interval {

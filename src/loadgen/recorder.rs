@@ -5,7 +5,8 @@
 //! end.
 
 use super::plan::Plan;
-use super::record::{Counts, DURATION_MAX, Interval, Outcome, Recording};
+use super::record::{Cell, Counts, Interval, Outcome, Recording};
+use super::spread::Spread;
 use crate::time::Instant;
 use core::time::Duration;
 use crossbeam_queue::ArrayQueue;
@@ -14,11 +15,52 @@ use std::sync::Arc;
 /// Intervals of one worker in all: one under way, the others with the control side or waiting for it.
 const INTERVALS: usize = 4;
 
+/// An interval as the worker counts it.
+#[derive(Debug, Default)]
+pub struct Piece {
+    start: Instant,
+    end: Instant,
+    stage: u16,
+    latency: Spread,
+    service: Spread,
+    connect: Spread,
+    lag: Spread,
+    counts: Counts,
+    open: u32,
+    busy_ns: u64,
+}
+
+impl Piece {
+    /// What results are made of.
+    pub fn interval(&self) -> Interval {
+        Interval {
+            start: self.start,
+            end: self.end,
+            stage: self.stage,
+            latency: self.latency.histogram(),
+            service: self.service.histogram(),
+            connect: self.connect.histogram(),
+            lag: self.lag.histogram(),
+            counts: self.counts,
+            open: self.open,
+            busy_ns: self.busy_ns,
+        }
+    }
+
+    fn clear(&mut self) {
+        for spread in [&mut self.latency, &mut self.service, &mut self.connect, &mut self.lag] {
+            spread.clear();
+        }
+        self.counts = Counts::default();
+        (self.stage, self.open, self.busy_ns) = (0, 0, 0);
+    }
+}
+
 /// Where full intervals go, and empty ones come back.
 #[derive(Clone, Debug)]
 pub struct IntervalQueues {
-    full: Arc<ArrayQueue<Box<Interval>>>,
-    empty: Arc<ArrayQueue<Box<Interval>>>,
+    full: Arc<ArrayQueue<Box<Piece>>>,
+    empty: Arc<ArrayQueue<Box<Piece>>>,
 }
 
 impl Default for IntervalQueues {
@@ -33,22 +75,30 @@ impl Default for IntervalQueues {
 }
 
 impl IntervalQueues {
-    /// The oldest full interval; give it back with [`IntervalQueues::give_back`].
-    pub fn take(&self) -> Option<Box<Interval>> {
-        self.full.pop()
+    /// The oldest full interval; its memory goes back to the worker.
+    pub fn take(&self) -> Option<Interval> {
+        let mut piece = self.full.pop()?;
+        let interval = piece.interval();
+        piece.clear();
+        let _ = self.empty.push(piece);
+        Some(interval)
     }
+}
 
-    /// Returns an interval to the worker, emptied.
-    pub fn give_back(&self, mut interval: Box<Interval>) {
-        interval.clear();
-        let _ = self.empty.push(interval);
-    }
+/// The requests of one stage and class.
+#[derive(Debug, Default)]
+struct Tally {
+    latency: Spread,
+    service: Spread,
+    counts: Counts,
 }
 
 /// One worker's recording.
 pub struct Recorder {
-    recording: Recording,
-    current: Box<Interval>,
+    cells: Box<[Tally]>,
+    connect: Spread,
+    lag: Spread,
+    current: Box<Piece>,
     queues: IntervalQueues,
     length: Duration,
     /// When the interval under way ends; since the start of the schedule.
@@ -80,7 +130,9 @@ impl Recorder {
     /// A recorder whose intervals are `length` long.
     pub fn new(plan: &Plan, queues: IntervalQueues, length: Duration) -> Recorder {
         Recorder {
-            recording: Recording::new(plan),
+            cells: (0..plan.stages.len() * plan.classes.len()).map(|_| Tally::default()).collect(),
+            connect: Spread::default(),
+            lag: Spread::default(),
             current: Box::default(),
             queues,
             length,
@@ -120,13 +172,12 @@ impl Recorder {
     /// A request was sent, so many nanoseconds later than it could have been.
     #[inline]
     pub fn sent(&mut self, stage: u16, class: u16, lag: u64, waited: bool, bytes: u64) {
-        let lag = lag.min(DURATION_MAX);
-        self.current.lag.saturating_record(lag);
+        self.current.lag.record(lag);
         if !self.is_warmup(stage) {
-            self.recording.lag.saturating_record(lag);
+            self.lag.record(lag);
         }
         let cell = usize::from(stage) * self.classes + usize::from(class);
-        let counts = self.recording.cells.get_mut(cell).map(|cell| &mut cell.counts);
+        let counts = self.cells.get_mut(cell).map(|cell| &mut cell.counts);
         for counts in counts.into_iter().chain([&mut self.current.counts]) {
             counts.sent += 1;
             counts.waited += u64::from(waited);
@@ -137,16 +188,14 @@ impl Recorder {
     /// A request ended.
     #[inline]
     pub fn ended(&mut self, ended: &Ended) {
-        let latency = ended.latency.min(DURATION_MAX);
-        let service = ended.service.min(DURATION_MAX);
         let interval = &mut *self.current;
-        interval.latency.saturating_record(latency);
+        interval.latency.record(ended.latency);
         let cell = usize::from(ended.stage) * self.classes + usize::from(ended.class);
-        let Some(cell) = self.recording.cells.get_mut(cell) else { return };
-        cell.latency.saturating_record(latency);
+        let Some(cell) = self.cells.get_mut(cell) else { return };
+        cell.latency.record(ended.latency);
         if ended.outcome.is_answered() {
-            interval.service.saturating_record(service);
-            cell.service.saturating_record(service);
+            interval.service.record(ended.service);
+            cell.service.record(ended.service);
         }
         for counts in [&mut cell.counts, &mut interval.counts] {
             counts.outcomes[ended.outcome as usize] += 1;
@@ -159,9 +208,8 @@ impl Recorder {
 
     /// A handshake was completed in so many nanoseconds.
     pub fn connected(&mut self, took: u64, stage: u16) {
-        let took = took.min(DURATION_MAX);
-        self.current.connect.saturating_record(took);
-        self.recording.connect.saturating_record(took);
+        self.current.connect.record(took);
+        self.connect.record(took);
         self.count(stage, |counts| counts.connected += 1);
     }
 
@@ -180,12 +228,18 @@ impl Recorder {
         if self.current.counts != Counts::default() {
             self.roll(elapsed, stage, 0);
         }
-        self.recording
+        let cell = |tally: &Tally| Cell {
+            latency: tally.latency.histogram(),
+            service: tally.service.histogram(),
+            counts: tally.counts,
+        };
+        let cells = self.cells.iter().map(cell).collect();
+        Recording { cells, connect: self.connect.histogram(), lag: self.lag.histogram() }
     }
 
     fn count(&mut self, stage: u16, f: impl Fn(&mut Counts)) {
         f(&mut self.current.counts);
-        if let Some(cell) = self.recording.cells.get_mut(usize::from(stage) * self.classes) {
+        if let Some(cell) = self.cells.get_mut(usize::from(stage) * self.classes) {
             f(&mut cell.counts);
         }
     }

@@ -197,8 +197,7 @@ impl Pair {
             self.client.port_mut().rx.extend(to_client.pop_front().map(|(_, frame)| frame));
         }
         while let Some(interval) = self.queues.take() {
-            self.intervals.push((*interval).clone());
-            self.queues.give_back(interval);
+            self.intervals.push(interval);
         }
         self.now.mono = at + TURN;
     }
@@ -232,7 +231,7 @@ impl Pair {
         let recording = generator.finish(&pending, self.now.mono);
         drop(port);
         while let Some(interval) = self.queues.take() {
-            intervals.push(*interval);
+            intervals.push(interval);
         }
         drop((self.wire, self.gateway));
         assert_eq!(self.pool.live(), 0, "every frame is back");

@@ -291,7 +291,6 @@ impl Lane {
         let mut any = false;
         while let Some(interval) = self.queues.take() {
             collector.add_interval(number, &interval);
-            self.queues.give_back(interval);
             any = true;
         }
         any

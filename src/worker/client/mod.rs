@@ -25,8 +25,8 @@ use known::KnownAnswers;
 use session::H1Client;
 use std::sync::Arc;
 
-/// Orders carried out in one turn at most.
-const ORDERS_MAX: usize = BURST_MAX;
+/// Orders carried out in one turn at most: more than answers in one turn, so that whoever fell behind catches up.
+const ORDERS_MAX: usize = 4 * BURST_MAX;
 
 /// What a client worker is made of.
 pub struct ClientParts<P, C> {

@@ -155,6 +155,16 @@ impl H1Client {
         let class = cx.pending(conn.id(), newest).ask.class;
         let request = cx.caller.request(class);
         let (head, all) = (request.head.len(), request.head.len() + request.body.len());
+        if written == 0 {
+            let in_place = conn.send_with(|room| match room.get_mut(..head) {
+                Some(room) => {
+                    room.copy_from_slice(request.head);
+                    (head, head)
+                }
+                None => (0, 0),
+            });
+            written = in_place.unwrap_or(0);
+        }
         if written < head {
             written += conn.send(&request.head[written..]);
         }
