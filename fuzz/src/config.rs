@@ -3,9 +3,10 @@
 //! Owns what has to hold for any text: mistakes have a place in it, a comment at its end changes nothing, and of a valid
 //! one come answers, metrics and EAL arguments that others can read. Refuses files that name the kernel's own folders.
 
-use penstock::config::Config;
+use penstock::config::{Config, LogLevel};
 use penstock::control::fingerprint::fingerprint;
 use penstock::control::load::load_str;
+use penstock::control::log::Logs;
 use penstock::control::status::{self, Status};
 use penstock::control::subject::{Device, DeviceView, Phase, PoolView, Probe, Subject, Worker};
 use penstock::control::{metrics, summary};
@@ -15,7 +16,7 @@ use penstock::http::response::{Connection, Prepared};
 use penstock::runtime::plan::{Machine, Plan};
 use penstock::telemetry::Counters;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Any text as a configuration file.
 pub fn config(input: &[u8]) {
@@ -84,6 +85,9 @@ fn plan(config: &Config) {
     }
 }
 
+static LOGS: LazyLock<Logs> =
+    LazyLock::new(|| Logs::to(std::io::sink(), LogLevel::Info, true).expect("a thread for the log"));
+
 struct Fixed;
 
 impl Probe for Fixed {
@@ -112,6 +116,7 @@ fn shown(config: Config) {
         device: Device { name: "net\"a\\b".into(), driver: "net".into(), mac: "02:00:00:00:00:01".into() },
         workers: vec![Worker { lcore: 1, cpu: Some(1), node: None, counters: Arc::new(counters) }],
         probe: Box::new(Fixed),
+        logs: LOGS.clone(),
         config: Arc::new(config),
     };
     let view = subject.view();

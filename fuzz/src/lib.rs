@@ -10,6 +10,7 @@ mod doctor;
 mod frames;
 mod http;
 mod input;
+mod load;
 mod routes;
 mod session;
 mod status;
@@ -44,5 +45,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pcapng_stream", says: "a stream of pcapng blocks in pieces", run: capture::pcapng_stream },
     Target { name: "pcapng_written", says: "frames written as pcapng, read by another reader", run: capture::pcapng_written },
     Target { name: "status", says: "JSON as the state of a gateway, for penstock status and top", run: status::status },
+    Target { name: "load_plan", says: "a load plan; heads of requests are whole for httparse", run: load::plan },
+    Target { name: "load_values", says: "rates, stages, statuses, URLs, thresholds of load runs", run: load::values },
+    Target { name: "answer", says: "the head of an answer, cut anywhere", run: load::answer },
     Target { name: "doctor", says: "files of /proc and /sys, and port.device", run: doctor::doctor },
 ];
