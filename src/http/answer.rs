@@ -55,6 +55,10 @@ pub fn read(bytes: &[u8], head_only: bool) -> Result<Option<(usize, AnswerHead)>
         Err(_) => return Err(AnswerError::Syntax),
     };
     let (Some(status), Some(minor)) = (answer.code, answer.version) else { return Err(AnswerError::Syntax) };
+    // RFC 9110, 15: a status code is within 100 to 599; up to 999 are known to be used.
+    if status < 100 {
+        return Err(AnswerError::Syntax);
+    }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let mut facts = Facts::default();
     for field in answer.headers.iter() {
@@ -177,6 +181,7 @@ mod tests {
         }
         assert_eq!(head(&format!("{whole}hello")).unwrap().unwrap().0, whole.len());
         assert_eq!(head("SSH-2.0-x\r\n"), Err(AnswerError::Syntax));
+        assert_eq!(head("HTTP/1.1 099 OK\r\n\r\n"), Err(AnswerError::Syntax));
         for wrong in ["1, 2", "x", "-1", "99999999999999999999", ""] {
             let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {wrong}\r\n\r\n");
             assert_eq!(head(&text), Err(AnswerError::Framing), "{wrong:?}");
