@@ -3,6 +3,7 @@
 //! Owns the result document and every form of it, the verdict, comparing and merging. Refuses to generate load and to know
 //! DPDK.
 
+pub mod capacity;
 pub mod card;
 pub mod collect;
 pub mod compare;
