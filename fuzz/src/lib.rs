@@ -11,6 +11,7 @@ mod frames;
 mod http;
 mod input;
 mod routes;
+mod scrape;
 mod session;
 mod status;
 mod values;
@@ -44,5 +45,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pcapng_stream", says: "a stream of pcapng blocks in pieces", run: capture::pcapng_stream },
     Target { name: "pcapng_written", says: "frames written as pcapng, read by another reader", run: capture::pcapng_written },
     Target { name: "status", says: "JSON as the state of a gateway, for penstock status and top", run: status::status },
+    Target { name: "exposition", says: "a choice of series, and metrics in Prometheus' text format", run: scrape::exposition },
     Target { name: "doctor", says: "files of /proc and /sys, and port.device", run: doctor::doctor },
 ];

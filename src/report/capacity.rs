@@ -22,7 +22,7 @@ use super::model::{Run, Stamp, share};
 use super::verdict::Outcome;
 use crate::failure::{Exit, Failure};
 
-/// The version of the document's form.
+/// The version of the document's form. It changes when a reader of the old form would be misled.
 pub const CAPACITY_SCHEMA: u32 = 1;
 /// What is asked of a target when nobody says otherwise, in the grammar of thresholds.
 pub const DEFAULT_SLO: [&str; 2] = ["http_req_failed: rate<0.001", "http_req_duration: p(99)<10ms"];
@@ -239,4 +239,4 @@ pub fn schema() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

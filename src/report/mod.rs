@@ -19,6 +19,7 @@ pub mod model;
 pub mod plot;
 pub mod sample;
 pub mod shape;
+pub mod soak;
 pub mod stats;
 pub mod table;
 pub mod text;

@@ -48,7 +48,7 @@ fn plan(rate: f64) -> Plan {
 }
 
 /// A run of a second against an M/M/1 queue: the time in it is exponential. Overloaded, it answers at its own rate.
-fn run(rate: f64, service: f64, reach: f64) -> Run {
+pub(in crate::report) fn run(rate: f64, service: f64, reach: f64) -> Run {
     let plan = plan(rate);
     let mut recording = Recording::new(&plan);
     let answers = rate.min(service * 0.999) as u64;
