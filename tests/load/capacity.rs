@@ -6,11 +6,12 @@ use penstock::loadgen::plan::{Aggregation, Comparison, Metric, Plan, Threshold};
 use penstock::loadgen::record;
 use penstock::report::capacity::{self, Bounds, Limit, Question};
 use penstock::report::{Collector, Ending, Health, Label, Run, Stamp};
-use penstock::telemetry::Counter;
 use std::time::Duration;
 
 const TURN_EVERY: Duration = Duration::from_micros(200);
 const FRAMES_PER_TURN: usize = 4;
+/// The request, and the acknowledgement of its answer.
+const FRAMES_PER_REQUEST: f64 = 2.0;
 const PRECISION: f64 = 0.02;
 
 fn plan(rate: f64) -> Plan {
@@ -31,14 +32,12 @@ fn plan(rate: f64) -> Plan {
     plan
 }
 
-/// A run against the limited gateway, and how many frames a request took of its turns. `stalls` of the generator.
-fn measure(rate: f64, stalls: bool) -> (Run, f64) {
+/// A run against the limited gateway, by a generator that may stall.
+fn measure(rate: f64, stalls: bool) -> Run {
     let plan = plan(rate);
     let mut pair = Pair::new(plan.clone());
     (pair.turn_every, pair.frames_per_turn) = (TURN_EVERY, FRAMES_PER_TURN);
-    let counters = pair.gateway_counters.clone();
     let start = pair.prepare();
-    let before = counters.read(Counter::RxFrames);
     if stalls {
         // It stands still for 1 ms of 2.
         let end = start + Duration::from_millis(550);
@@ -50,8 +49,6 @@ fn measure(rate: f64, stalls: bool) -> (Run, f64) {
         }
     }
     let (recording, intervals) = pair.finish();
-    let frames = (counters.read(Counter::RxFrames) - before) as f64;
-    let per_request = frames / counters.read(Counter::HttpRequests) as f64;
     let label = Label { name: "simulated".into(), started: String::new() };
     let mut collector = Collector::new(&plan, Stamp::default(), label, 1);
     intervals.iter().for_each(|interval| collector.add_interval(0, interval));
@@ -64,7 +61,7 @@ fn measure(rate: f64, stalls: bool) -> (Run, f64) {
         mempool_exhausted: 0,
     };
     let ending = Ending { elapsed: Duration::from_millis(600), aborted: None };
-    (collector.finish(&[recording], &[health], ending), per_request)
+    collector.finish(&[recording], &[health], ending)
 }
 
 fn question() -> Question {
@@ -81,21 +78,20 @@ fn question() -> Question {
 
 #[test]
 fn the_limit_of_a_gateways_turns_is_found_within_the_precision() {
-    let (_, frames) = measure(2e3, false);
-    let limit = FRAMES_PER_TURN as f64 / TURN_EVERY.as_secs_f64() / frames;
-    let found = capacity::find(question(), |rate, _| Ok(measure(rate, false).0), |_| {}).unwrap();
+    let limit = FRAMES_PER_TURN as f64 / TURN_EVERY.as_secs_f64() / FRAMES_PER_REQUEST;
+    let found = capacity::find(question(), |rate, _| Ok(measure(rate, false)), |_| {}).unwrap();
     assert_eq!(found.conclusion.limit, Limit::Target, "{}", capacity::table(&found));
     let best = found.conclusion.best.unwrap();
     // The condition allows a queue of 1 ms after half a second, which is 0.2 % more than the limit.
     assert!(best * (1.0 + PRECISION) >= limit && best <= limit * 1.004, "{limit}:\n{}", capacity::table(&found));
     // In a clockwork nothing waits before the limit, so the knee is where the limit is.
     let knee = found.knee.unwrap();
-    assert!((knee.rate / limit - 1.0).abs() < 0.03, "{limit}: {knee:?}\n{}", capacity::table(&found));
+    assert!((knee.rate / limit - 1.0).abs() < 0.05, "{limit}: {knee:?}\n{}", capacity::table(&found));
 }
 
 #[test]
 fn a_generator_that_stalls_is_the_limit_and_the_target_is_not_blamed() {
-    let stalls = |rate: f64, _| Ok(measure(rate, rate > 3e3).0);
+    let stalls = |rate: f64, _| Ok(measure(rate, rate > 3e3));
     let found = capacity::find(question(), stalls, |_| {}).unwrap();
     let best = found.conclusion.best.unwrap();
     assert_eq!((found.conclusion.limit, found.exit_code), (Limit::Generator, 0), "{}", capacity::table(&found));
