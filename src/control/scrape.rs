@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -133,10 +133,7 @@ impl<T: Send + 'static> Scraper<T> {
 
     /// The next sample that is there; never waits.
     pub fn take(&self) -> Option<Scraped<T>> {
-        match self.samples.try_recv() {
-            Ok(sample) => Some(sample),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.samples.try_recv().ok()
     }
 }
 

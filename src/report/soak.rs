@@ -146,11 +146,10 @@ impl Watch {
         let Watch { question, points, grown, samples, .. } = self;
         let hours = run.judged_s / 3600.0;
         let resources = question.resources.len();
-        let judge = |(i, (name, points)): (usize, (&String, &Vec<(f64, f64)>))| {
-            let kind = if i < resources { Growth::Leak } else { Growth::Growth };
-            Trend::of(name, points, kind, question.growth, hours)
-        };
-        let mut trends: Vec<Trend> = names.iter().zip(&points).enumerate().map(judge).collect();
+        let kinds = (0..names.len()).map(|i| if i < resources { Growth::Leak } else { Growth::Growth });
+        let series = names.iter().zip(&points).zip(kinds);
+        let mut trends: Vec<Trend> =
+            series.map(|((name, points), kind)| Trend::of(name, points, kind, question.growth, hours)).collect();
         let judged = run.intervals.iter().filter(|point| point.judged && point.latency.count > 0);
         let latency: Vec<(f64, f64)> = judged.map(|point| (point.end_s, point.latency.p99_ns as f64)).collect();
         let mut latency = Trend::of(LATENCY, &latency, Growth::Growth, question.latency_growth, hours);

@@ -88,7 +88,7 @@ pub fn run(arguments: &SoakArguments, eal_args: Option<Vec<String>>) -> Result<(
     let json = arguments.load.json.clone();
     let soak = hold(arguments, loaded, watch, eal_args)?;
     write(json.as_ref(), || soak::json(&soak))?;
-    if !json.is_some_and(|path| path.as_os_str() == "-") {
+    if json.is_none_or(|path| path.as_os_str() != "-") {
         print(&soak::table(&soak))?;
     }
     outcome(&soak)

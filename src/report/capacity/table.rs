@@ -55,13 +55,14 @@ pub fn line(step: &Measured) -> String {
 pub(super) fn words(capacity: &Capacity) -> Vec<String> {
     let mut words = vec![conclusion(capacity)];
     let last = capacity.steps.iter().rev().find(|step| Some(step.rate) == capacity.conclusion.beyond);
+    let there = if capacity.conclusion.best.is_some() { "above it" } else { "there" };
     if let Some(reason) = last.and_then(|step| step.reasons.first()) {
-        words.push(format!("above it: {}", plain(reason)));
+        words.push(format!("{there}: {}", plain(reason)));
     }
     if last.is_some_and(|step| step.waited_share > 0.0) {
         let n = capacity.connections;
         words.push(format!(
-            "above it requests waited for one of {n} connections: --connections, if the target's clients would have more"
+            "{there} requests waited for one of {n} connections: --connections, if the target's clients would have more"
         ));
     }
     words.push(match &capacity.knee {
@@ -71,6 +72,7 @@ pub(super) fn words(capacity: &Capacity) -> Vec<String> {
             duration(knee.p99_ns),
             duration(knee.low_load_p99_ns)
         ),
+        None if !capacity.steps.iter().any(Measured::is_valid) => "knee: no step was valid".into(),
         None => "knee: not reached, p99 stays below twice its value under low load".into(),
     });
     words.extend(law(capacity));

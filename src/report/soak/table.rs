@@ -8,12 +8,14 @@ use crate::report::text::{columns, number, percent, plain};
 /// The result as text with a final line feed.
 pub fn table(soak: &Soak) -> String {
     let samples = &soak.samples;
+    let seconds = soak.judged_s;
+    let judged = if seconds < 3600.0 { format!("{seconds:.0} s") } else { format!("{:.2} h", seconds / 3600.0) };
     let mut lines = vec![
         String::new(),
         format!("{}: soak of {}", plain(&soak.name), plain(&soak.url)),
         format!(
-            "  {:.2} h judged, {} answers/s, failed {}; the load itself: {}",
-            soak.judged_s / 3600.0,
+            "  {} judged, {} answers/s, failed {}; the load itself: {}",
+            judged,
             number(soak.rate),
             percent(soak.failed_share),
             soak.run.name()
