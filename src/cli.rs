@@ -190,6 +190,12 @@ struct SchemaArguments {
     /// The schema of `load run --json` results instead
     #[arg(long, conflicts_with = "plan")]
     result: bool,
+    /// The schema of `load capacity --json` instead
+    #[arg(long, conflicts_with_all = ["plan", "result"])]
+    capacity: bool,
+    /// The schema of `load soak --json` instead
+    #[arg(long, conflicts_with_all = ["plan", "result", "capacity"])]
+    soak: bool,
 }
 
 #[derive(clap::Args, Debug)]
@@ -251,6 +257,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Command::Selftest(arguments) => selftest::run(&arguments, eal_args),
         Command::Schema(SchemaArguments { plan: true, .. }) => print(&json_schema::plan_text()),
         Command::Schema(SchemaArguments { result: true, .. }) => print(&report::schema()),
+        Command::Schema(SchemaArguments { capacity: true, .. }) => print(&report::capacity::schema()),
+        Command::Schema(SchemaArguments { soak: true, .. }) => print(&report::soak::schema()),
         Command::Schema(_) => print(&json_schema::text()),
         Command::Doctor(arguments) => examine(&arguments),
     }

@@ -222,3 +222,65 @@ fn log_options_are_checked_and_taught() {
         assert!(help.contains(fragment), "{fragment:?} is not in:\n{help}");
     }
 }
+
+#[test]
+fn mistakes_in_searches_and_soaks_have_a_fix() {
+    let plan = ["http://10.7.0.2/", "--device", "net_tap0", "--source", "10.7.0.1/24"];
+    let metrics = ["--target-metrics", "http://127.0.0.1:1/metrics"];
+    let load = |command: &'static str, more: &[&'static str]| {
+        penstock(&[&["load", command][..], &plan, more].concat().into_iter().collect::<Vec<_>>())
+    };
+    for (more, code, fragments) in [
+        (&["--from", "2k", "--to", "1k"][..], 104, &["--from is above --to", "lower rate"][..]),
+        (&["--rate", "5k"], 104, &["chooses rates itself", "--step-duration"]),
+        (&["--stage", "5k:10s"], 104, &["chooses rates itself"]),
+        (&["--csv", "a.csv"], 104, &["a search has no --csv", "--json"]),
+        (&["--threshold", "http_req_duration: p(99)<fast"], 104, &["the command line", "fast"]),
+        (&["--from", "1k->2k"], 2, &["--from", "one rate"]),
+        (&["--from", "0"], 2, &["--from", "one rate"]),
+        (&["--from", "1K"], 2, &["--from", "1k/s"]),
+        (&["--precision", "0.1%"], 2, &["--precision", "0.5% to 50%"]),
+        (&["--step-duration", "10ms"], 2, &["--step-duration", "1s to 1h"]),
+    ] {
+        assert_fails(&load("capacity", more), code, fragments);
+    }
+    assert_fails(&load("soak", &["--rate", "1k"]), 2, &["--target-metrics"]);
+    for (more, code, fragments) in [
+        (&["--rate", "1k"][..], 4, &["127.0.0.1:1/metrics cannot be read", "cannot connect", "curl"][..]),
+        (&["--rate", "1k", "--watch", "a{b}"], 2, &["--watch", "NAME{label"]),
+        (&["--rate", "1k", "--balance", "9"], 2, &["--balance", "NAME{label"]),
+        (&["--rate", "1k", "--sample", "1ms"], 2, &["--sample", "100ms to 1h"]),
+        (&["--rate", "1k", "--growth", "200%"], 2, &["--growth"]),
+        (&["--duration", "1h"], 104, &["rate"]),
+    ] {
+        assert_fails(&load("soak", &[&metrics[..], more].concat()), code, fragments);
+    }
+    let https = ["load", "soak", "--target-metrics", "https://a/", "http://10.7.0.2/"];
+    assert_fails(&penstock(&https), 2, &["--target-metrics", "http://127.0.0.1:9902/metrics"]);
+}
+
+#[test]
+fn help_of_searches_and_soaks_shows_what_applies() {
+    let capacity = stdout(&penstock(&["load", "capacity", "--help"]));
+    for fragment in ["--from", "--precision", "Examples:", "load capacity --plan", "Exit codes:", "[default: 1s]"] {
+        assert!(capacity.contains(fragment), "{fragment:?} is not in:\n{capacity}");
+    }
+    for fragment in ["--rate", "--spike", "--junit"] {
+        assert!(!capacity.contains(&format!("  {fragment}")), "{fragment:?} is in:\n{capacity}");
+    }
+    let soak = stdout(&penstock(&["load", "soak", "--help"]));
+    for fragment in ["--target-metrics", "--watch", "--rate", "Examples:", "Exit codes:", "[default: 8h]"] {
+        assert!(soak.contains(fragment), "{fragment:?} is not in:\n{soak}");
+    }
+}
+
+#[test]
+fn published_schemas_of_searches_and_soaks_are_what_is_printed() {
+    for (flag, name) in [("--capacity", "load-capacity.schema.json"), ("--soak", "load-soak.schema.json")] {
+        let printed = stdout(&penstock(&["schema", flag]));
+        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "docs", name].iter().collect();
+        let fresh = std::fs::read_to_string(path).unwrap() == printed;
+        assert!(fresh, "refresh it: penstock schema {flag} > docs/{name}");
+        assert_fails(&penstock(&["schema", flag, "--plan"]), 2, &["cannot be used with"]);
+    }
+}

@@ -1,6 +1,8 @@
 //! The load generator against the gateway, both whole, over a false wire and a virtual clock: what it records is what
 //! happened.
 
+#[path = "load/capacity.rs"]
+mod capacity;
 #[path = "load/pair.rs"]
 mod pair;
 

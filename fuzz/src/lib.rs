@@ -12,6 +12,7 @@ mod http;
 mod input;
 mod load;
 mod routes;
+mod scrape;
 mod session;
 mod status;
 mod values;
@@ -48,5 +49,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "load_plan", says: "a load plan; heads of requests are whole for httparse", run: load::plan },
     Target { name: "load_values", says: "rates, stages, statuses, URLs, thresholds of load runs", run: load::values },
     Target { name: "answer", says: "the head of an answer, cut anywhere", run: load::answer },
+    Target { name: "exposition", says: "a choice of series, and metrics in Prometheus' text format", run: scrape::exposition },
     Target { name: "doctor", says: "files of /proc and /sys, and port.device", run: doctor::doctor },
 ];

@@ -3,6 +3,9 @@
 //! Owns the commands, progress on the terminal, and exit codes. Refuses to generate load (`runtime` does), to judge and to
 //! write results (`report` does).
 
+mod capacity;
+mod soak;
+
 use super::print;
 use crate::control::load_plan::{self, LoadRunArguments};
 use crate::failure::{Exit, Failure};
@@ -15,6 +18,8 @@ Examples:
   penstock load run --plan plan.toml --json new.json --html new.html
   penstock load compare old.json new.json            is new worse? exit code 99 if so
   penstock load merge a.json b.json -o all.json      one result from several machines
+  penstock load capacity --plan plan.toml            the highest rate that meets the thresholds
+  penstock load soak --help                          hours of load, and whether the target grows
 
 Exit codes of `load run`:
   0    PASS: the thresholds hold                     10   INVALID: the generator broke its own schedule
@@ -36,6 +41,10 @@ enum LoadCommand {
     /// Follow a schedule of requests, and say how they fared
     #[command(override_usage = "penstock [EAL ARGUMENTS --] load run [OPTIONS] [URL]")]
     Run(Box<LoadRunArguments>),
+    /// Find the highest rate that meets the thresholds
+    Capacity(Box<capacity::CapacityArguments>),
+    /// Hold a rate for hours, and say whether the target grows
+    Soak(Box<soak::SoakArguments>),
     /// Say whether one result is worse than another, with a significance test
     Compare(CompareArguments),
     /// Join the results of several machines, exactly
@@ -78,6 +87,8 @@ fn percent(text: &str) -> Result<f64, String> {
 pub fn run(arguments: LoadArguments, eal_args: Option<Vec<String>>) -> Result<(), Failure> {
     match arguments.command {
         LoadCommand::Run(arguments) => run_plan(&arguments, eal_args),
+        LoadCommand::Capacity(arguments) => capacity::run(&arguments, eal_args),
+        LoadCommand::Soak(arguments) => soak::run(&arguments, eal_args),
         LoadCommand::Compare(arguments) => compare_results(&arguments),
         LoadCommand::Merge(arguments) => merge_results(&arguments),
     }
@@ -119,6 +130,18 @@ fn merge_results(arguments: &MergeArguments) -> Result<(), Failure> {
         print(&report::table(&merged, false))?;
     }
     outcome(&merged)
+}
+
+/// Writes a document that is asked for; `-` is standard output.
+fn write(path: Option<&PathBuf>, make: impl FnOnce() -> Result<String, String>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    let failure = |error: String| Failure::new(Exit::Runtime, format!("cannot write {}: {error}", path.display()));
+    let text = make().map_err(failure)?;
+    if path.as_os_str() == "-" {
+        return print(&text);
+    }
+    std::fs::write(path, text)
+        .map_err(|error| failure(error.to_string()).fix("a folder that exists and may be written to"))
 }
 
 #[cfg(not(feature = "dpdk"))]

@@ -236,6 +236,17 @@ fn process(subject: &Subject, view: &View, all: &mut Families) {
         "Lines of the log that were not written: its reader was too slow, or writing failed",
     );
     all.counter(lost, &[], subject.logs.lost() as f64);
+    if let Some(bytes) = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| resident(&status)) {
+        let about = ("process_resident_memory_bytes", "Memory of the process that is in RAM, hugepages excluded");
+        all.gauge(about, &[], bytes);
+    }
     let ready = health::all_ok(&health::ready(subject, view));
     all.gauge(("penstock_ready", "Whether /readyz says ready"), &[], f64::from(u8::from(ready)));
+}
+
+/// Bytes in RAM, of what /proc/PID/status says.
+fn resident(status: &str) -> Option<f64> {
+    let kib: f64 =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024.0)
 }

@@ -15,6 +15,7 @@ pub mod log;
 pub mod metrics;
 pub mod pcap;
 pub mod pcapng;
+pub mod scrape;
 pub mod socket;
 pub mod status;
 pub mod subject;

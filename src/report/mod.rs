@@ -3,6 +3,7 @@
 //! Owns the result document and every form of it, the verdict, comparing and merging. Refuses to generate load and to know
 //! DPDK.
 
+pub mod capacity;
 pub mod card;
 pub mod collect;
 pub mod compare;
@@ -18,6 +19,7 @@ pub mod model;
 pub mod plot;
 pub mod sample;
 pub mod shape;
+pub mod soak;
 pub mod stats;
 pub mod table;
 pub mod text;

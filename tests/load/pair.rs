@@ -103,6 +103,11 @@ pub struct Pair {
     pub stalled_until: Instant,
     /// Nothing arrives before this long.
     pub delay: Duration,
+    /// The gateway takes a turn at most this often.
+    pub turn_every: Duration,
+    /// A turn of the gateway finds this many frames at most.
+    pub frames_per_turn: usize,
+    next_turn: Instant,
     queues: IntervalQueues,
     wire: [VecDeque<(Instant, SimFrame)>; 2],
     pool: FramePool,
@@ -170,6 +175,9 @@ impl Pair {
             paused_until: Instant::ZERO,
             stalled_until: Instant::ZERO,
             delay: Duration::ZERO,
+            turn_every: Duration::ZERO,
+            frames_per_turn: usize::MAX,
+            next_turn: Instant::ZERO,
             queues,
             wire: Default::default(),
             pool,
@@ -183,8 +191,12 @@ impl Pair {
         if at >= self.stalled_until {
             self.client.turn(self.now);
         }
-        if at >= self.paused_until {
+        if at >= self.paused_until && at >= self.next_turn {
+            self.next_turn = at + self.turn_every;
+            let rx = &mut self.gateway.port_mut().rx;
+            let later = rx.split_off(rx.len().min(self.frames_per_turn));
             self.gateway.turn(self.now);
+            self.gateway.port_mut().rx.extend(later);
         }
         let [to_gateway, to_client] = &mut self.wire;
         let arrival = at + self.delay;

@@ -141,7 +141,9 @@ pub(super) fn lint(families: &BTreeMap<String, Family>) -> Vec<String> {
 }
 
 fn lint_name(name: &str, family: &Family, add: &mut impl FnMut(&str)) {
-    if !name.starts_with("penstock_") || name.contains("__") || name.bytes().any(|b| b.is_ascii_uppercase()) {
+    // Names that every client library of Prometheus has are theirs.
+    let prefixed = name.starts_with("penstock_") || name.starts_with("process_");
+    if !prefixed || name.contains("__") || name.bytes().any(|b| b.is_ascii_uppercase()) {
         add("a name is penstock_ and lower-case words");
     }
     if family.help.trim().is_empty() || family.help.ends_with('.') {

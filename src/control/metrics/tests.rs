@@ -116,7 +116,7 @@ fn the_documentation_has_every_metric() {
     let doc = std::fs::read_to_string(path).unwrap();
     let rows: BTreeSet<String> = doc
         .lines()
-        .filter(|line| line.starts_with("| `penstock_"))
+        .filter(|line| ["| `penstock_", "| `process_"].iter().any(|start| line.starts_with(start)))
         .map(|line| line.split(" | ").take(3).collect::<Vec<_>>().join(" | "))
         .collect();
     let expected: BTreeSet<String> = families()
