@@ -52,7 +52,7 @@ impl Spread {
 /// The place of a duration: linear up to 2^11, then 2^10 places for each power of two.
 #[inline(always)]
 const fn place(ns: u64) -> usize {
-    let shift = (u64::BITS - (ns | (2 << HALF_BITS) - 1).leading_zeros()) - (HALF_BITS + 1);
+    let shift = (u64::BITS - (ns | ((2 << HALF_BITS) - 1)).leading_zeros()) - (HALF_BITS + 1);
     ((shift as usize) << HALF_BITS) + (ns >> shift) as usize
 }
 

@@ -73,9 +73,11 @@ impl Card {
         let header = if before.is_some() { "            before  change" } else { "" };
         out += &format!("{:<44}{:>12}{header}\n", "", "now");
         for (name, unit, now, then, more_is_better) in self.rows(before) {
-            out += &format!("{:<44}{:>12}", format!("{name} ({unit})"), figure(now));
+            // Zero: too few valid windows for a figure.
+            let shown = |value: f64| if value > 0.0 { figure(value) } else { "-".into() };
+            out += &format!("{:<44}{:>12}", format!("{name} ({unit})"), shown(now));
             if let Some(then) = then {
-                out += &format!("{:>18}  {}", figure(then), change(now, then, more_is_better));
+                out += &format!("{:>18}  {}", shown(then), change(now, then, more_is_better));
             }
             out.push('\n');
         }
@@ -124,7 +126,7 @@ fn figure(value: f64) -> String {
 }
 
 fn change(now: f64, then: f64, more_is_better: bool) -> String {
-    if then <= 0.0 {
+    if then <= 0.0 || now <= 0.0 {
         return "-".into();
     }
     let ratio = now / then - 1.0;

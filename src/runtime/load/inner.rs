@@ -30,17 +30,17 @@ impl InnerGateway {
         eal: &Eal,
         bed: Bed,
         queues: Vec<QueuePort>,
-        config: Arc<Config>,
+        config: &Arc<Config>,
     ) -> Result<InnerGateway, Failure> {
         let shared = Arc::new(Shared {
             command: CachePadded::new(AtomicU8::new(Command::Run as u8)),
             ready: AtomicBool::new(false),
             clock: Clock::start(eal),
-            config: Arc::clone(&config),
+            config: Arc::clone(config),
             neighbors: Neighbors::new(),
             remaining: Remaining::default(),
         });
-        let counters = probe::make_counters(&config, &queues);
+        let counters = probe::make_counters(config, &queues);
         let (sender, events) = mpsc::channel();
         let mut gateway = InnerGateway { shared, bed, counters, tasks: Vec::new() };
         for ((lcore, port), counters) in gateway.bed.lcores.iter().zip(queues).zip(&gateway.counters) {

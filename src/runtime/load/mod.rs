@@ -121,7 +121,7 @@ impl Field {
         let signals = SignalSource::start(early, sender.clone(), &machine.cpus, &worker_cpus)?;
         keep_off(&machine.cpus, &worker_cpus);
         let clock = Arc::new(Clock::start(&eal));
-        let gateway = inner.map(|(bed, queues, config)| InnerGateway::start(&eal, bed, queues, config)).transpose()?;
+        let gateway = inner.map(|(bed, queues, config)| InnerGateway::start(&eal, bed, queues, &config)).transpose()?;
         wait_link(&bed.port);
         stamp.dpdk = dpdk::version().trim_start_matches("DPDK ").to_string();
         stamp.eal = args.join(" ");
@@ -222,7 +222,7 @@ impl Field {
         let health = |((number, done), lane): ((usize, &Done), &Lane)| Health {
             lcore: self.bed.lcores[number].id(),
             turns: done.turns.clone(),
-            tx_refused: done.refused + lane.counters.read(Counter::TxStall),
+            tx_refused: done.refused,
             rx_missed: if number == 0 { missed } else { 0 },
             rx_dropped: DAMAGE.iter().map(|counter| lane.counters.read(*counter)).sum(),
             mempool_exhausted: lane.counters.read(Counter::DropFrameAlloc),

@@ -85,7 +85,7 @@ pub(super) struct Done {
     pub(super) recording: Recording,
     /// Lengths of turns that did something, in nanoseconds.
     pub(super) turns: Histogram<u64>,
-    /// Frames the driver refused in this run.
+    /// Frames the driver refused in this run, and connections that had to wait because it took none.
     pub(super) refused: u64,
 }
 
@@ -204,6 +204,8 @@ fn finish(
     counters: &Counters,
 ) -> Done {
     let now = clock.now();
+    // The resets that follow are more than a backlog holds.
+    let stalled = counters.read(Counter::TxStall);
     let mut pending = Vec::new();
     worker.each_pending(|under_way| pending.push(*under_way));
     worker.caller_mut().stop(now.mono);
@@ -215,7 +217,7 @@ fn finish(
     let (port, generator) = worker.into_parts();
     let refused = port.refused() - refused_before;
     counters.add(Counter::DropDriver, refused);
-    Done { port, recording: generator.finish(&pending, now.mono), turns, refused }
+    Done { port, recording: generator.finish(&pending, now.mono), turns, refused: refused + stalled }
 }
 
 /// The fault that a progress names.

@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::failure::{Exit, Failure};
 use crate::loadgen::plan::{Arrivals, Check, Class, Plan, Stage, Target};
-use crate::report::card::{CARD_SCHEMA, Card, LatencyAt, Throughput};
+use crate::report::card::{CARD_SCHEMA, Card, LatencyAt, Throughput, VALID_MIN};
 use crate::report::{Run, Stamp};
 use crate::telemetry::histogram::bound_ns;
 use crate::telemetry::{Counter, Counters};
@@ -256,6 +256,8 @@ impl Sum {
 
 fn throughput(run: &Run, windows: &Windows, hz: u64) -> Throughput {
     let valid: Vec<&Window> = windows.all.iter().filter(|window| window.valid && window.gateway_busy_ns > 0).collect();
+    let undisturbed = valid.len() as u64;
+    let valid = if (valid.len() as u64) < VALID_MIN { Vec::new() } else { valid };
     let mut rates: Vec<f64> =
         valid.iter().map(|window| window.requests as f64 * 1e9 / window.gateway_busy_ns as f64).collect();
     rates.sort_by(f64::total_cmp);
@@ -267,7 +269,7 @@ fn throughput(run: &Run, windows: &Windows, hz: u64) -> Throughput {
         per_busy_s: at(0.5),
         per_busy_s_range: [at(0.1), at(0.9)],
         cycles: if at(0.5) > 0.0 { hz as f64 / at(0.5) } else { 0.0 },
-        valid_windows: [valid.len() as u64, windows.all.len() as u64],
+        valid_windows: [undisturbed, windows.all.len() as u64],
         generator_headroom: if generator > 0.0 { gateway / generator } else { 0.0 },
     }
 }
