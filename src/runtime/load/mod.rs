@@ -123,7 +123,7 @@ impl Field {
         let clock = Arc::new(Clock::start(&eal));
         let gateway = inner.map(|(bed, queues, config)| InnerGateway::start(&eal, bed, queues, config)).transpose()?;
         wait_link(&bed.port);
-        stamp.dpdk = dpdk::version();
+        stamp.dpdk = dpdk::version().trim_start_matches("DPDK ").into();
         stamp.eal = args.join(" ");
         stamp.device = format!("{} ({})", bed.port.name(), bed.port.driver());
         Ok(Field {
