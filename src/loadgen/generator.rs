@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::record::{Outcome, Recording};
 use super::recorder::{Ended, IntervalQueues, Recorder};
 use super::schedule::{Arrival, Schedule};
+use crate::limits::UNRESOLVED_PER_NEIGHBOR_MAX;
 use crate::net::source::Sources;
 use crate::net::stack::{ConnId, ConnectError};
 use crate::time::Instant;
@@ -22,6 +23,9 @@ use std::sync::Arc;
 
 /// Handshakes under way at most while connections are kept: enough for a fast start, few enough for any listen queue.
 const OPENING_MAX: u32 = 64;
+/// The same until the first has ended, well or not: SYNs beyond those that may wait for the neighbour's address would be
+/// lost, and their connections take a retransmission's second.
+const OPENING_FIRST: u32 = UNRESOLVED_PER_NEIGHBOR_MAX as u32;
 /// 4-tuples tried in one turn at most.
 const DRAWS_MAX: u32 = 64;
 /// Between a refused connection and the next try: the first time, and at most.
@@ -84,6 +88,8 @@ pub struct Generator {
     wanted: u32,
     opening: u32,
     open: u32,
+    /// A handshake has ended, so the neighbour's address is known or will not be.
+    met: bool,
     /// Connections refused since one was established.
     failures: u32,
     idle: IdleList,
@@ -127,6 +133,7 @@ impl Generator {
             wanted: wanted.max(1),
             opening: 0,
             open: 0,
+            met: false,
             failures: 0,
             idle: IdleList::new(slots),
             asked: vec![0; slots].into(),
@@ -274,7 +281,7 @@ impl Generator {
             let lag = self.lag(due, now);
             return Some(self.ask(id, ask, lag));
         }
-        if self.one_each() && self.open + self.opening < self.wanted {
+        if self.one_each() && self.open + self.opening < self.wanted && (self.met || self.opening < OPENING_FIRST) {
             self.schedule.take();
             self.under_way += 1;
             let lag = self.lag(due, now);
@@ -310,7 +317,8 @@ impl Generator {
     /// Opens a connection if one is missing.
     fn open_more(&mut self, now: Instant) -> Option<Order> {
         let missing = !self.one_each() && self.open + self.opening < self.wanted;
-        if !missing || self.opening >= OPENING_MAX || now < self.retry_at {
+        let most = if self.met { OPENING_MAX } else { OPENING_FIRST };
+        if !missing || self.opening >= most || now < self.retry_at {
             return None;
         }
         self.connect(now)
@@ -436,6 +444,7 @@ impl Caller for Generator {
     fn connected(&mut self, id: ConnId, took: Duration, now: Instant) {
         self.opening -= 1;
         self.open += 1;
+        self.met = true;
         (self.retry, self.failures) = (RETRY_MIN, 0);
         let stage = self.stage_now(now);
         self.recorder.connected(took.as_nanos() as u64, stage);
@@ -448,6 +457,7 @@ impl Caller for Generator {
 
     fn refused(&mut self, id: ConnId, fault: Fault, now: Instant) {
         self.opening -= 1;
+        self.met = true;
         self.failures = self.failures.saturating_add(1);
         self.last_fault = Some(fault);
         self.retry_at = now + self.retry;
