@@ -26,8 +26,8 @@ from penstock_bed import Bed, Options, traces  # noqa: E402
 from stand_in import DIFFERS  # noqa: E402
 
 ORDER = [
-    "ping", "http", "limits", "bodies", "load", "metrics", "logs", "capture", "conformance", "frames", "hostile",
-    "pressure", "drain", "beds", "process", "identity", "doctor",
+    "ping", "http", "limits", "bodies", "load", "load_run", "selftest", "metrics", "logs", "capture", "conformance",
+    "frames", "hostile", "pressure", "drain", "beds", "process", "identity", "doctor",
 ]
 HUGEPAGES_WANTED = 512
 # A gateway that answers nothing costs each test its whole patience.
