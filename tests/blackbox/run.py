@@ -27,7 +27,7 @@ from stand_in import DIFFERS  # noqa: E402
 
 ORDER = [
     "ping", "http", "limits", "bodies", "load", "load_run", "selftest", "metrics", "logs", "capture", "conformance",
-    "frames", "hostile", "pressure", "drain", "beds", "process", "identity", "doctor",
+    "frames", "packets", "hostile", "pressure", "drain", "beds", "process", "identity", "doctor",
 ]
 HUGEPAGES_WANTED = 512
 # A gateway that answers nothing costs each test its whole patience.
