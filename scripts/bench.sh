@@ -16,7 +16,8 @@ instructions  instructions per request, counted by callgrind: one JSON line per 
               load; runs about 50 times slower. N defaults to 10000.
 peers         Penstock, nginx and HAProxy, one worker each, behind the same veth with the same client, alternating:
               requests/s, latency and CPU time per request. N defaults to 5, S to 5, LIST to penstock,nginx,haproxy.
-              --binary names a built penstock. Needs root. docs/performance.md explains the figures.
+              --client penstock has the first case only. --binary names a built penstock. Needs root. docs/performance.md
+              explains the figures.
 TEXT
 }
 
