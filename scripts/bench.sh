@@ -8,6 +8,8 @@ usage() {
 usage: scripts/bench.sh turn [--case NAME] [--requests N] [--list]
        scripts/bench.sh instructions [--case NAME] [--requests N]
        scripts/bench.sh idle [--driver tap|af_packet] [--requests N] [--quiet-ms MS] [--seconds S] [--windows N]
+       scripts/bench.sh peers [--runs N] [--seconds S] [--client wrk|penstock] [--servers LIST] [--json FILE]
+                              [--binary FILE]
 
 turn          requests per core and second and cycles per request: one JSON line per case. The verdict is INVALID
               when the machine did not leave the core to the bench.
@@ -15,6 +17,10 @@ instructions  instructions per request, counted by callgrind: one JSON line per 
               load; runs about 50 times slower. N defaults to 10000.
 idle          CPU time of an idle worker, and the latency of the first request after a quiet time, each with
               idle = "sleep" and "poll": one JSON line per driver and setting. Needs root; takes nine minutes.
+peers         Penstock, nginx and HAProxy, one worker each, behind the same veth with the same client, alternating:
+              requests/s, latency and CPU time per request. N defaults to 5, S to 5, LIST to penstock,nginx,haproxy.
+              --client penstock has the first case only. --binary names a built penstock. Needs root. docs/performance.md
+              explains the figures.
 TEXT
 }
 
@@ -89,6 +95,21 @@ idle() {
     python3 "$ROOT/tests/blackbox/bench_idle.py" --binary "$(target_dir)/fast/penstock" "$@"
 }
 
+peers() {
+    local argument binary=
+    require_root "scripts/bench.sh peers"
+    install_packages python3 nginx haproxy wrk iproute2 ethtool
+    for argument in "$@"; do
+        [[ $argument != --binary && $argument != --binary=* ]] || binary=given
+    done
+    if [[ -z $binary ]]; then
+        require_rust
+        cargo_run build --locked --release --features dpdk || die 1 "the build failed" "see cargo's messages above"
+        set -- --binary "$(target_dir)/release/penstock" "$@"
+    fi
+    exec python3 -B "$ROOT/scripts/peers.py" "$@"
+}
+
 case ${1-} in
     idle) idle "${@:2}" ;;
     turn)
@@ -96,6 +117,7 @@ case ${1-} in
         "$BENCH" "${@:2}"
         ;;
     instructions) instructions "${@:2}" ;;
+    peers) peers "${@:2}" ;;
     -h | --help) usage ;;
     *) usage >&2; die 2 "name a benchmark" ;;
 esac

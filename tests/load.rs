@@ -118,6 +118,20 @@ fn a_connection_per_request_opens_as_many() {
 }
 
 #[test]
+fn handshakes_that_end_after_the_schedule_still_carry_their_requests() {
+    let mut wanted = plan(1_000.0, 1.0, 500);
+    wanted.requests_per_connection = 1;
+    wanted.classes = vec![class("get", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")];
+    let mut pair = Pair::new(wanted);
+    pair.delay = Duration::from_millis(20);
+    let (recording, intervals) = pair.run();
+    assert_eq!(totals(&recording).outcome(Outcome::Ok), 1_000);
+    // The last one needs three round trips at most, and the run nothing beyond it.
+    let end = intervals.iter().map(|interval| interval.end).max().unwrap();
+    assert!(end.millis() < 1_200, "{end:?}");
+}
+
+#[test]
 fn connections_are_renewed_after_so_many_requests() {
     let mut wanted = plan(4_000.0, 1.0, 10);
     wanted.requests_per_connection = 100;

@@ -59,7 +59,7 @@ enum Phase {
     Preparing,
     /// The schedule is followed.
     Running,
-    /// Nothing new is sent.
+    /// Nothing new is taken from the schedule.
     Stopping,
 }
 
@@ -245,9 +245,8 @@ impl Generator {
             self.stop(now);
             return None;
         }
-        if let Some(id) = self.assigned.pop_front() {
-            let Bound { ask, lag } = self.bound[id.slot as usize].take()?;
-            return Some(self.ask(id, ask, lag));
+        if let Some(order) = self.ask_bound() {
+            return Some(order);
         }
         if now < self.start {
             return self.open_more(now);
@@ -259,6 +258,27 @@ impl Generator {
             Some(arrival) => self.serve(&arrival, now),
             None => self.open_more(now),
         }
+    }
+
+    /// Sends a request on the connection that was opened for it.
+    #[inline]
+    fn ask_bound(&mut self) -> Option<Order> {
+        let id = self.assigned.pop_front()?;
+        let Bound { ask, lag } = self.bound[id.slot as usize].take()?;
+        Some(self.ask(id, ask, lag))
+    }
+
+    /// The next order while the schedule is over: what was taken from it is still sent.
+    fn wind_down(&mut self, now: Instant) -> Option<Order> {
+        if let Some(order) = self.ask_bound() {
+            return Some(order);
+        }
+        for _ in 0..UNSENT_MAX {
+            if !self.unsent(now) {
+                break;
+            }
+        }
+        if self.to_bind.is_some() { self.connect(now) } else { None }
     }
 
     /// Whether an arrival is due for which there may be time in this turn. At the end of the schedule what no connection
@@ -279,7 +299,8 @@ impl Generator {
             let lag = self.lag(due, now);
             return Some(self.ask(id, ask, lag));
         }
-        if self.one_each() && self.open + self.opening < self.wanted {
+        if self.one_each() && self.open + self.opening < self.wanted && (self.opened > 0 || self.opening < OPENING_MIN)
+        {
             self.schedule.take();
             self.under_way += 1;
             let lag = self.lag(due, now);
@@ -395,14 +416,7 @@ impl Caller for Generator {
             Phase::Running => self.run(now),
             Phase::Preparing if self.one_each() || self.failures >= FAILURES_MAX => None,
             Phase::Preparing => self.open_more(now),
-            Phase::Stopping => {
-                for _ in 0..UNSENT_MAX {
-                    if !self.unsent(now) {
-                        break;
-                    }
-                }
-                None
-            }
+            Phase::Stopping => self.wind_down(now),
         }
     }
 

@@ -12,12 +12,14 @@ use siphasher::sip::SipHasher13;
 #[derive(Clone)]
 pub struct Isn {
     keyed: SipHasher13,
+    base: u32,
 }
 
 impl Isn {
-    /// A chooser with a secret, which has to be random.
-    pub fn new(secret: [u64; 2]) -> Isn {
-        Isn { keyed: SipHasher13::new_with_keys(secret[0], secret[1]) }
+    /// A chooser with a secret, which has to be random, or the same in every process that is to go on where the last one
+    /// was; then `base` is the clock's reading at time zero.
+    pub fn new(secret: [u64; 2], base: u32) -> Isn {
+        Isn { keyed: SipHasher13::new_with_keys(secret[0], secret[1]), base }
     }
 
     /// The number for a connection that begins now.
@@ -26,7 +28,7 @@ impl Isn {
         hasher.write_u128(key.remote);
         hasher.write_u128(key.local);
         hasher.write_u32(u32::from(key.remote_port) << 16 | u32::from(key.local_port));
-        ((now.micros() / 4) as u32).wrapping_add(hasher.finish() as u32)
+        self.base.wrapping_add((now.micros() / 4) as u32).wrapping_add(hasher.finish() as u32)
     }
 }
 
@@ -61,12 +63,12 @@ mod tests {
 
     #[test]
     fn numbers_grow_by_one_every_four_microseconds_and_differ_by_tuple_and_secret() {
-        let isn = Isn::new([1, 2]);
+        let isn = Isn::new([1, 2], 7);
         let key = FlowKey::v4([10, 0, 0, 1], [10, 0, 0, 2], 1, 80);
         let at = |key: &FlowKey, us| isn.at(key, Instant::ZERO + Duration::from_micros(us));
         assert_eq!(at(&key, 400).wrapping_sub(at(&key, 0)), 100);
         let other = FlowKey { remote_port: 2, ..key };
         assert_ne!(at(&key, 0), at(&other, 0));
-        assert_ne!(at(&key, 0), Isn::new([1, 3]).at(&key, Instant::ZERO));
+        assert_ne!(at(&key, 0), Isn::new([1, 3], 7).at(&key, Instant::ZERO));
     }
 }

@@ -10,6 +10,7 @@ use penstock::loadgen::plan::{Arrivals, Check, Class, Plan, Stage, Target};
 use penstock::loadgen::record::{Interval, Recording};
 use penstock::loadgen::recorder::IntervalQueues;
 use penstock::mem::Arena;
+use penstock::net::isn::Isn;
 use penstock::net::neighbor::Neighbors;
 use penstock::net::source::Sources;
 use penstock::port::Caps;
@@ -163,6 +164,7 @@ impl Pair {
             counters: Arc::new(Counters::default()),
             arena: Arena::heap(client::client_arena_size(&ours)),
             secret: [5, 6, 7, 8],
+            isn: Isn::new([5, 6], 0),
             now: now.mono,
         })
         .unwrap();

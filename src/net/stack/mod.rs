@@ -152,6 +152,8 @@ pub struct StackParts<'a, P: Port> {
     pub arena: &'a Arena,
     /// Random bits.
     pub secret: [u64; 4],
+    /// Chooses initial sequence numbers.
+    pub isn: Isn,
     /// The present.
     pub now: Instant,
 }
@@ -180,7 +182,7 @@ pub fn bytes_per_connection<S>(config: &Config) -> usize {
 impl<P: Port, S: Default> Stack<P, S> {
     /// Builds the stack; all memory is reserved here.
     pub fn new(parts: StackParts<'_, P>) -> Result<Self, Failure> {
-        let StackParts { config, link, caps, counters, arena, secret, now } = parts;
+        let StackParts { config, link, caps, counters, arena, secret, isn, now } = parts;
         let connections = config.workers.connections as usize;
         let tcp = &config.tcp;
         let slots = arena.slice(connections, |_| Slot::<S>::default())?;
@@ -195,7 +197,7 @@ impl<P: Port, S: Default> Stack<P, S> {
                 listeners: config.listeners.clone(),
             },
             engine: Engine::new(caps.mtu, secret[0], now),
-            isn: Isn::new([secret[0], secret[3]]),
+            isn,
             link,
             flows: FlowTable::new(arena, connections, [secret[1], secret[2]])?,
             slots,

@@ -15,6 +15,7 @@ use crate::config::{Config, HttpLimits};
 use crate::failure::Failure;
 use crate::limits::MTU_MAX;
 use crate::mem::Arena;
+use crate::net::isn::Isn;
 use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
 use crate::net::stack::{self, ConnId, Stack, StackParts};
@@ -44,8 +45,10 @@ pub struct ClientParts<P, C> {
     pub counters: Arc<Counters>,
     /// Memory for connections, at least [`client_arena_size`] bytes.
     pub arena: Arena,
-    /// Random bits for hashes and initial sequence numbers.
+    /// Random bits for hashes.
     pub secret: [u64; 4],
+    /// Chooses initial sequence numbers.
+    pub isn: Isn,
     /// The present.
     pub now: Instant,
 }
@@ -99,7 +102,7 @@ pub fn client_arena_size(config: &Config) -> usize {
 impl<P: Port, C: Caller> ClientWorker<P, C> {
     /// Builds a worker. All memory is reserved here; the first turn announces its addresses.
     pub fn new(parts: ClientParts<P, C>) -> Result<Self, Failure> {
-        let ClientParts { port, caller, config, depth, neighbors, counters, arena, secret, now } = parts;
+        let ClientParts { port, caller, config, depth, neighbors, counters, arena, secret, isn, now } = parts;
         let mut caps = port.caps().clone();
         caps.mtu = caps.mtu.min(config.port.mtu.unwrap_or(MTU_MAX)).min(MTU_MAX);
         let link = LinkConfig {
@@ -109,7 +112,8 @@ impl<P: Port, C: Caller> ClientWorker<P, C> {
             gateways: config.port.gateways.clone(),
         };
         let link = Link::new(link, neighbors, now);
-        let parts = StackParts { config: &config, link, caps, counters: counters.clone(), arena: &arena, secret, now };
+        let parts =
+            StackParts { config: &config, link, caps, counters: counters.clone(), arena: &arena, secret, isn, now };
         let mut stack = Stack::new(parts)?;
         stack.stop_accepting();
         let depth = depth.max(1);
