@@ -146,6 +146,8 @@ pub struct TcpConfig {
     pub tx_ring: usize,
     /// Handshakes under way per worker.
     pub half_open: u32,
+    /// When SYNs are answered by cookies.
+    pub syn_cookies: SynCookies,
     /// From SYN to the handshake's last ACK.
     pub handshake_timeout: Duration,
     /// From our FIN, queued behind the last answer, to the end of the connection.
@@ -154,6 +156,18 @@ pub struct TcpConfig {
     pub time_wait: Duration,
     /// TIME-WAIT entries per worker.
     pub time_wait_entries: u32,
+}
+
+/// When a SYN is answered by a cookie (RFC 4987, 3.6), so that nothing of it is kept.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum SynCookies {
+    /// From `half_open` handshakes under way, or half as many as there are places for connections if that is less.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never: a SYN beyond `half_open` is dropped.
+    Off,
 }
 
 /// Metrics and health, over HTTP on a kernel socket.
@@ -353,6 +367,7 @@ impl Default for TcpConfig {
             rx_ring: 4 * 1024,
             tx_ring: 8 * 1024,
             half_open: 4096,
+            syn_cookies: SynCookies::Auto,
             handshake_timeout: Duration::from_secs(10),
             fin_timeout: Duration::from_secs(20),
             time_wait: Duration::from_secs(60),

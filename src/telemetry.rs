@@ -97,6 +97,10 @@ counters! {
     TimeWaitRecycled: "penstock_time_wait_total" "kind" = "recycled", "Oldest TIME-WAIT entries ended early because the table was full";
     TimeWaitReused: "penstock_time_wait_total" "kind" = "reused", "TIME-WAIT entries ended by an acceptable new SYN (RFC 6191)";
     ChallengeAck: "penstock_challenge_acks_total" "" = "", "ACKs sent to segments that TIME-WAIT or an established connection does not expect";
+    SynCookieSent: "penstock_syn_cookies_total" "kind" = "sent", "SYN-ACKs with a cookie, of which nothing is kept";
+    SynCookieFlood: "penstock_syn_cookies_total" "kind" = "flood", "SYNs answered by a cookie because too many handshakes were under way";
+    SynCookieAccepted: "penstock_syn_cookies_total" "kind" = "accepted", "ACKs that brought their cookie back and became connections";
+    SynCookieInvalid: "penstock_syn_cookies_total" "kind" = "invalid", "ACKs for a listener without a valid cookie, while cookies are out";
     TxStall: "penstock_tx_stalls_total" "" = "", "Connections put off because the transmit backlog was full";
     // HTTP
     HttpRequests: "penstock_http_request_heads_total" "" = "", "Request heads read and routed";

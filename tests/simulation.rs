@@ -3,6 +3,7 @@
 //! `sweep` runs what seeds draw: PENSTOCK_SEEDS=N for more of them, PENSTOCK_FIRST_SEED=N to begin elsewhere. `replay` runs
 //! one: PENSTOCK_SEED=N cargo test --test simulation replay -- --nocapture; with PENSTOCK_FRAMES=1 it prints every frame. The others are scenarios written by hand.
 
+use penstock::config::SynCookies;
 use penstock::gateway::Gateway;
 use penstock::mem::Arena;
 use penstock::net::neighbor::Neighbors;
@@ -81,6 +82,8 @@ const SEEN: &[Counter] = &[
     Counter::ConnTimedOut,
     Counter::RstTx,
     Counter::TimeWaitEntered,
+    Counter::SynCookieSent,
+    Counter::SynCookieAccepted,
     Counter::ChallengeAck,
     Counter::Http1xx,
     Counter::HttpMalformed,
@@ -289,6 +292,7 @@ fn a_flood_of_syns_meets_its_limit_and_passes() {
         let mut plan = quiet(Vec::new());
         plan.config.workers.connections = connections;
         plan.config.tcp.half_open = half_open;
+        plan.config.tcp.syn_cookies = SynCookies::Off;
         let most = connections.min(half_open) as usize;
         let mut world = build(plan);
         flood(&mut world, 80, 2000..2001);

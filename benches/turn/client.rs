@@ -39,6 +39,8 @@ pub struct Client {
     unique_at: Option<usize>,
     /// Answers received whole.
     pub answers: u64,
+    /// SYN-ACKs received.
+    pub syn_acks: u64,
 }
 
 impl Client {
@@ -54,7 +56,16 @@ impl Client {
         template[46] = 5 << 4;
         template[48..50].copy_from_slice(&65_000u16.to_be_bytes());
         let peers = vec![Peer::default(); connections];
-        Client { pool, peers, template, request: request.to_vec(), answer_len: 0, unique_at: None, answers: 0 }
+        Client {
+            pool,
+            peers,
+            template,
+            request: request.to_vec(),
+            answer_len: 0,
+            unique_at: None,
+            answers: 0,
+            syn_acks: 0,
+        }
     }
 
     /// Makes every request differ from those before: `marker` in it is followed by eight digits that count.
@@ -160,6 +171,7 @@ impl Client {
         assert_eq!(flags & 4, 0, "connection {i} was reset");
         if flags & SYN != 0 {
             peer.ack = seq.wrapping_add(1);
+            self.syn_acks += 1;
             return;
         }
         assert_eq!(seq, peer.ack, "connection {i} lost a segment");

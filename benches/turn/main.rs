@@ -31,6 +31,8 @@ const SMALL: &[u8] =
 enum Load {
     KeepAlive,
     PerRequest,
+    /// SYNs that nobody follows up. A request is a SYN that is answered.
+    SynFlood,
 }
 
 /// A measured case.
@@ -57,6 +59,7 @@ const CASES: &[Case] = &[
         browser: false,
         unique: false,
     },
+    Case { name: "syn-flood", connections: 1_000_000, load: Load::SynFlood, browser: false, unique: false },
 ];
 
 fn main() {
@@ -95,7 +98,7 @@ impl<'a> Bed<'a> {
     fn new(case: &'a Case) -> Self {
         let connections = match case.load {
             Load::KeepAlive => case.connections.max(1_024) as u32,
-            Load::PerRequest => 4_096,
+            Load::PerRequest | Load::SynFlood => 4_096,
         };
         let config = Arc::new(bed::config(connections));
         let options = ArenaOptions { hugepages: Hugepages::Auto, numa_node: None };
@@ -156,6 +159,10 @@ impl<'a> Bed<'a> {
         let batch = BATCH.min(self.case.connections);
         let picked: Vec<usize> = (0..batch).map(|k| (self.next + k) % self.case.connections).collect();
         self.next = (self.next + batch) % self.case.connections;
+        if self.case.load == Load::SynFlood {
+            picked.iter().for_each(|&i| self.client.open(self.worker.port_mut(), i));
+            return self.turn();
+        }
         if self.case.load == Load::PerRequest {
             picked.iter().for_each(|&i| self.client.open(self.worker.port_mut(), i));
             self.turn();
@@ -168,11 +175,15 @@ impl<'a> Bed<'a> {
         }
     }
 
+    fn answers(&self) -> u64 {
+        if self.case.load == Load::SynFlood { self.client.syn_acks } else { self.client.answers }
+    }
+
     fn run_requests(&mut self, requests: u64) -> u64 {
-        while self.client.answers < requests {
+        while self.answers() < requests {
             self.step();
         }
-        self.client.answers
+        self.answers()
     }
 
     fn measure(&mut self, total: Duration) -> String {
@@ -184,13 +195,13 @@ impl<'a> Bed<'a> {
         let mut windows = Vec::new();
         while Clock::now() < end {
             (self.busy, self.gap) = (Duration::ZERO, Duration::ZERO);
-            let before = self.client.answers;
+            let before = self.answers();
             let start = Clock::now();
             while start.elapsed() < WINDOW {
                 self.step();
             }
             let (busy, gap) = (self.busy, self.gap);
-            windows.push(Window { requests: self.client.answers - before, busy, gap, spin: windows::spin() });
+            windows.push(Window { requests: self.answers() - before, busy, gap, spin: windows::spin() });
         }
         self.report(&windows)
     }

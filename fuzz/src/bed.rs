@@ -3,7 +3,7 @@
 //! Owns what has to hold after every turn: frames are counted and none is lost, and what is sent is well-formed. Refuses
 //! to know HTTP.
 
-use penstock::config::{Config, HttpLimits, TcpConfig, WorkersConfig};
+use penstock::config::{Config, HttpLimits, SynCookies, TcpConfig, WorkersConfig};
 use penstock::control::load::load_str;
 use penstock::gateway::Gateway;
 use penstock::mem::Arena;
@@ -64,7 +64,8 @@ static SETUP: LazyLock<(Arc<Config>, Identity)> = LazyLock::new(|| {
         tcp: TcpConfig {
             rx_ring: 2048,
             tx_ring: 4096,
-            half_open: 4,
+            half_open: 2,
+            syn_cookies: SynCookies::Auto,
             handshake_timeout: 2 * second,
             fin_timeout: 2 * second,
             time_wait: 3 * second,

@@ -5,7 +5,7 @@
 use super::key::FlowKey;
 use crate::time::Instant;
 use core::hash::Hasher;
-use siphasher::sip::SipHasher13;
+use siphasher::sip::{SipHasher13, SipHasher24};
 
 /// Chooses initial sequence numbers: a clock that ticks every 4 microseconds, plus a keyed hash of the 4-tuple. For one
 /// 4-tuple they grow, so that a new connection is told from one in TIME-WAIT (RFC 6191); for others nobody can guess them.
@@ -30,6 +30,15 @@ impl Isn {
         hasher.write_u32(u32::from(key.remote_port) << 16 | u32::from(key.local_port));
         self.base.wrapping_add((now.micros() / 4) as u32).wrapping_add(hasher.finish() as u32)
     }
+}
+
+/// A secret for one use, drawn from a worker's: what becomes known of one says nothing about another.
+pub fn subkey(secret: [u64; 4], purpose: u64) -> [u64; 2] {
+    [0, 1].map(|half| {
+        let mut hasher = SipHasher24::new_with_keys(secret[0], secret[1]);
+        [secret[2], secret[3], purpose, half].into_iter().for_each(|word| hasher.write_u64(word));
+        hasher.finish()
+    })
 }
 
 /// The seed of a generator whose second number is `isn`; the first one, for IPv4 identifiers, must not be zero, or another is

@@ -3,6 +3,7 @@
 //! Owns everything between a `Port` and a connection's bytes. Refuses to know DPDK (it sees `port`), HTTP, or a clock.
 
 pub mod checksum;
+pub mod cookie;
 pub mod flow;
 pub mod icmp;
 pub mod ip;

@@ -4,6 +4,10 @@
 //! leave as frames through [`Wire`]. smoltcp runs on `Medium::Ip` with any_ip and ignored checksums: `link` has filtered
 //! addresses and verified sums before, and `ip::finish` computes them after.
 
+mod handshake;
+
+pub use handshake::Quiescent;
+
 use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
 use crate::mem::{Block, Borrower, Lent};
 use crate::net::ip;

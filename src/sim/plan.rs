@@ -8,7 +8,7 @@ use super::packet::Mac;
 use super::rng::Rng;
 use super::site::{Content, Request, Site};
 use super::wire::Impairment;
-use crate::config::{Cidr, Config, HttpLimits, Listener, PortConfig, TcpConfig, WorkersConfig};
+use crate::config::{Cidr, Config, HttpLimits, Listener, PortConfig, SynCookies, TcpConfig, WorkersConfig};
 use crate::port::Caps;
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -122,6 +122,9 @@ impl Plan {
         plan.hosts = (0..hosts).map(|i| draw_host(i, family, weather, vlan, &mut rng.fork())).collect();
         let clients = rng.within(3..=12);
         plan.clients = (0..clients).map(|_| draw_client(hosts, &mut rng.fork())).collect();
+        if rng.chance(125_000) {
+            plan.config.tcp.syn_cookies = SynCookies::Always;
+        }
         if plan.site.requests_max > 0 {
             plan.clients.iter_mut().for_each(|client| client.requests.truncate(plan.site.requests_max));
         }

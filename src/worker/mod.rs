@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::http::response::DateCache;
 use crate::limits::{DRAIN_IDLE, EMPTY_LINES_MAX, LARGE_HEADS, MTU_MAX};
 use crate::mem::Arena;
-use crate::net::isn::Isn;
+use crate::net::isn::{self, Isn};
 use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
 use crate::net::stack::{self, Stack, StackParts};
@@ -109,7 +109,7 @@ impl<P: Port, A: App> Worker<P, A> {
             counters: counters_of_stack,
             arena: &arena,
             secret,
-            isn: Isn::new([secret[0], secret[3]], 0),
+            isn: Isn::new(isn::subkey(secret, 1), 0),
             now,
         })?;
         let shared = Shared {

@@ -267,7 +267,14 @@ pub static TCP: Schema = Schema {
             "half_open",
             Kind::Integer(1, limits::CONNECTIONS_MAX as u64),
             "4096",
-            "Handshakes under way per worker. A SYN beyond it is dropped and counted.",
+            "Handshakes under way per worker. What happens to a SYN beyond it, `syn_cookies` says.",
+        ),
+        key(
+            "syn_cookies",
+            Kind::Choice(&["auto", "always", "off"]),
+            "\"auto\"",
+            "Answers to SYNs of which nothing is kept: beyond `half_open` handshakes, or half of `workers.connections` if that \
+             is less; always; or never, and a SYN beyond `half_open` is dropped and counted.",
         ),
         key(
             "handshake_timeout",

@@ -2,7 +2,7 @@
 
 use super::reader::Section;
 use super::units;
-use crate::config::{HttpLimits, Hugepages, Idle, TcpConfig, WorkersConfig};
+use crate::config::{HttpLimits, Hugepages, Idle, SynCookies, TcpConfig, WorkersConfig};
 
 pub(super) fn workers(section: &Section) -> WorkersConfig {
     let default = WorkersConfig::default();
@@ -63,6 +63,11 @@ pub(super) fn tcp(section: &Section) -> TcpConfig {
         rx_ring: size("rx_ring", default.rx_ring),
         tx_ring: size("tx_ring", default.tx_ring),
         half_open: integer("half_open", default.half_open),
+        syn_cookies: match section.choice("syn_cookies") {
+            Some("always") => SynCookies::Always,
+            Some("off") => SynCookies::Off,
+            _ => default.syn_cookies,
+        },
         handshake_timeout: duration("handshake_timeout", default.handshake_timeout),
         fin_timeout: duration("fin_timeout", default.fin_timeout),
         time_wait: duration("time_wait", default.time_wait),

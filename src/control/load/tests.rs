@@ -5,7 +5,7 @@ use super::table::rows;
 use super::*;
 use crate::config::{
     AdminConfig, AdminSocket, Body, Cidr, HttpLimits, Hugepages, Idle, Listener, LogConfig, LogFormat, LogLevel,
-    MetricsConfig, PathMatch, TcpConfig, WorkersConfig,
+    MetricsConfig, PathMatch, SynCookies, TcpConfig, WorkersConfig,
 };
 use proptest::prelude::*;
 
@@ -81,6 +81,7 @@ requests_per_connection = 6
 rx_ring = "2KiB"
 tx_ring = "32KiB"
 half_open = 9
+syn_cookies = "always"
 handshake_timeout = "5s"
 fin_timeout = "6s"
 time_wait = "7s"
@@ -125,6 +126,7 @@ fn every_key_is_read() {
         rx_ring: 2048,
         tx_ring: 32_768,
         half_open: 9,
+        syn_cookies: SynCookies::Always,
         handshake_timeout: ms(5000),
         fin_timeout: ms(6000),
         time_wait: ms(7000),

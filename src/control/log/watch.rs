@@ -108,6 +108,10 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         DropHalfOpenLimit => {
             (Kind::Limit, "raise tcp.half_open, or find who floods: penstock pcap --drop-reason half_open_limit")
         }
+        SynCookieFlood => (
+            Kind::Limit,
+            "raise tcp.half_open and workers.connections, or find who floods: penstock pcap -w FILE --duration 1s",
+        ),
         DropFlowTable => (Kind::Limit, "raise workers.connections"),
         DropBacklog => (
             Kind::Limit,
@@ -145,13 +149,14 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         ),
         DropRunt | DropEtherType | DropNotForUs | DropVlan | DropIpHeader | DropIpOptions | DropFragment
         | DropProtocol | DropTcpHeader | DropIcmp | DropArp | DropNeighbor | DropNoConnection | DropTimeWait
-        | DropUnexpectedSyn | ConnTimedOut | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout
-        | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation
-        | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
+        | DropUnexpectedSyn | SynCookieInvalid | ConnTimedOut | TxStall | HttpMalformed | HttpVersion
+        | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge
+        | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
         | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted | RstTx | TimeWaitEntered
-        | TimeWaitReused | ChallengeAck | HttpRequests | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
+        | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck | HttpRequests | Http1xx
+        | HttpIdleClosed | HttpRequestLimit => return None,
     };
     let (metric, _, label, _) = counter.describe();
     let bare = || metric.trim_start_matches("penstock_").trim_end_matches("_total");

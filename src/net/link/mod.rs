@@ -168,6 +168,13 @@ impl<F: Frame> Link<F> {
         self.snapshot.lookup(next_hop).map(|mac| self.header(mac, ethertype_of(destination)))
     }
 
+    /// The link header of an answer to whoever sent this frame; None when its sender claims to be a group.
+    pub fn back(&self, frame: &[u8], ipv6: bool) -> Option<LinkHeader> {
+        let from: &Mac = frame.get(6..)?.first_chunk()?;
+        let ethertype = if ipv6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
+        (from[0] & 1 == 0).then(|| self.header(*from, ethertype))
+    }
+
     /// Sends a frame whose IP packet to `destination` is finished and follows `header_len` bytes of room. Without a known
     /// neighbour the frame waits until one answers, for about `SOLICITS_MAX` seconds.
     pub fn send<P: Port<Frame = F>>(

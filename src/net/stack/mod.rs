@@ -4,6 +4,7 @@
 //! connections. Refuses to know what a connection speaks: `S` is the session the worker keeps in the slot. A burst is
 //! looked up and prefetched before it is processed; work per turn does not depend on how many connections are idle.
 
+mod accept;
 mod conn;
 mod connect;
 mod drain;
@@ -14,11 +15,12 @@ pub use conn::{Conn, ConnId, Event};
 pub use connect::ConnectError;
 pub use drain::Need;
 
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, SynCookies};
 use crate::failure::Failure;
 use crate::mem::{Arena, BlockPool, Slice};
+use crate::net::cookie::Cookies;
 use crate::net::flow::FlowTable;
-use crate::net::isn::Isn;
+use crate::net::isn::{self, Isn};
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
 use crate::net::rate::AnswerLimit;
@@ -90,6 +92,8 @@ struct Settings {
     handshake_timeout: Duration,
     fin_timeout: Duration,
     half_open_max: usize,
+    /// Handshakes under way from which a SYN is answered by a cookie.
+    cookies_from: usize,
     listeners: Vec<Listener>,
 }
 
@@ -100,6 +104,7 @@ pub struct Stack<P: Port, S> {
     counters: Arc<Counters>,
     engine: Engine,
     isn: Isn,
+    cookies: Cookies,
     link: Link<P::Frame>,
     flows: FlowTable,
     slots: Slice<Slot<S>>,
@@ -194,10 +199,12 @@ impl<P: Port, S: Default> Stack<P, S> {
                 handshake_timeout: tcp.handshake_timeout,
                 fin_timeout: tcp.fin_timeout,
                 half_open_max: tcp.half_open as usize,
+                cookies_from: cookies_from(config),
                 listeners: config.listeners.clone(),
             },
-            engine: Engine::new(caps.mtu, secret[0], now),
+            engine: Engine::new(caps.mtu, isn::subkey(secret, 0)[0], now),
             isn,
+            cookies: Cookies::new(isn::subkey(secret, 2)),
             link,
             flows: FlowTable::new(arena, connections, [secret[1], secret[2]])?,
             slots,
@@ -297,6 +304,15 @@ impl<P: Port, S: Default> Stack<P, S> {
         slot.generation = slot.generation.wrapping_add(1);
         self.free[self.free_len] = index;
         self.free_len += 1;
+    }
+}
+
+/// From how many handshakes on SYNs are answered by cookies. Those that never end must leave places for connections.
+fn cookies_from(config: &Config) -> usize {
+    match config.tcp.syn_cookies {
+        SynCookies::Always => 0,
+        SynCookies::Auto => config.tcp.half_open.min(config.workers.connections.div_ceil(2)) as usize,
+        SynCookies::Off => usize::MAX,
     }
 }
 

@@ -1,19 +1,20 @@
 //! Receiving: a burst in, connections changed.
 
+use super::accept::Stranger;
 use super::{Phase, Stack, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
-use crate::net::tcb::{Engine, State, Tcb, Wire};
-use crate::net::timewait::{self, Verdict};
+use crate::net::tcb::Wire;
+use crate::net::timewait;
 use crate::port::{BURST_MAX, Burst, Frame, Port};
 use crate::telemetry::Counter;
 use crate::time::Instant;
 use arrayvec::ArrayVec;
 
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
+pub(super) const FIN: u8 = 1;
+pub(super) const SYN: u8 = 2;
+pub(super) const RST: u8 = 4;
+pub(super) const ACK: u8 = 16;
 
 /// A classified segment of the burst in hand.
 struct Work {
@@ -101,7 +102,7 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Counts the drop of the frame being processed.
     #[cold]
     #[inline(never)]
-    fn drop_segment(&mut self, reason: Counter) {
+    pub(super) fn drop_segment(&mut self, reason: Counter) {
         self.counters.inc(reason);
         self.tx.tap.mark(reason);
     }
@@ -123,19 +124,21 @@ impl<P: Port, S: Default> Stack<P, S> {
 
     fn segment(&mut self, port: &mut P, bytes: &[u8], item: &Work, now: Instant) {
         let Work { hash, segment, .. } = item;
-        let packet = &bytes[usize::from(segment.l3)..usize::from(segment.end)];
         let slots = &self.slots;
         let is_it = |slot: u32| slots[slot as usize].key == segment.key;
         // Slots are freed at the end of a turn only, so what the table said is still so.
         match item.likely.filter(|slot| is_it(*slot)).or_else(|| self.flows.get(*hash, is_it)) {
-            Some(index) => self.deliver(port, index, segment, packet, now),
-            None => self.stranger(port, segment, packet, *hash, now),
+            Some(index) => {
+                let packet = &bytes[usize::from(segment.l3)..usize::from(segment.end)];
+                self.deliver(port, index, segment, packet, now);
+            }
+            None => self.stranger(port, Stranger { segment, frame: bytes, hash: *hash }, now),
         }
     }
 
     /// A segment for a connection in a slot.
     #[inline]
-    fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
+    pub(super) fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
         if (segment.flags & (SYN | RST) != 0 || slot.phase != Phase::Open)
             && let Some(reason) = self.unexpected(port, index, segment, now)
@@ -146,12 +149,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         slot.refresh_header(&self.link);
         let Some(tcb) = slot.tcb.as_mut() else { return };
         let mut wire = wire!(self, port, slot.l2.as_ref());
-        if slot.phase == Phase::Handshake && tcb.state() == State::Listen {
-            let isn = self.isn.at(&segment.key, now);
-            Engine::choosing(isn, self.caps.mtu, now).receive(now, tcb, packet, &mut wire);
-        } else {
-            self.engine.receive(now, tcb, packet, &mut wire);
-        }
+        self.engine.receive(now, tcb, packet, &mut wire);
         let sent = wire.sent;
         slot.reset |= segment.flags & RST != 0 && tcb.is_closed();
         slot.note(&sent);
@@ -198,116 +196,8 @@ impl<P: Port, S: Default> Stack<P, S> {
         }
     }
 
-    /// A segment of no connection: TIME-WAIT, a listener, or nobody.
-    fn stranger(&mut self, port: &mut P, segment: &Segment, packet: &[u8], hash: u64, now: Instant) {
-        if !self.time_wait.is_empty() {
-            let seen = timewait::Segment {
-                seq: segment.seq,
-                flags: segment.flags,
-                payload_len: segment.payload_len,
-                tsval: None,
-            };
-            match self.time_wait.segment(&segment.key, &seen, now) {
-                Verdict::Absent => {}
-                Verdict::Reuse(state) => return self.reuse(port, segment, packet, hash, state, now),
-                Verdict::Ignore => return self.drop_segment(Counter::DropTimeWait),
-                Verdict::Acknowledge(state) => {
-                    self.drop_segment(Counter::DropTimeWait);
-                    return self.acknowledge(port, segment, state, now);
-                }
-            }
-        }
-        if segment.flags & (SYN | ACK | RST | FIN) == SYN && self.listens(segment) {
-            if let Err(reason) = self.accept(port, segment, packet, hash, now) {
-                self.drop_segment(reason);
-            }
-            return;
-        }
-        // RFC 9293, 3.10.7.2: a listener answers SYN and ACK only.
-        if segment.flags & RST != 0 || (segment.flags & ACK == 0 && self.listens(segment)) {
-            return self.drop_segment(Counter::DropNoConnection);
-        }
-        self.refuse(port, segment, packet, now);
-    }
-
-    /// A SYN that ends a TIME-WAIT (RFC 6191), unless there is no place for its connection.
-    fn reuse(
-        &mut self,
-        port: &mut P,
-        segment: &Segment,
-        packet: &[u8],
-        hash: u64,
-        state: timewait::State,
-        now: Instant,
-    ) {
-        let accepted = match self.listens(segment) {
-            true => self.accept(port, segment, packet, hash, now),
-            false => Err(Counter::DropTimeWait),
-        };
-        match accepted {
-            Ok(()) => self.counters.inc(Counter::TimeWaitReused),
-            Err(reason) => {
-                self.drop_segment(reason);
-                self.time_wait.insert(&segment.key, state, now);
-            }
-        }
-    }
-
-    fn listens(&self, segment: &Segment) -> bool {
-        self.accepting && self.listener(segment).is_some()
-    }
-
-    /// The place of the segment's listener in the configuration.
-    fn listener(&self, segment: &Segment) -> Option<usize> {
-        let key = &segment.key;
-        self.settings.listeners.iter().position(|listener| {
-            listener.port == key.local_port && listener.address.is_none_or(|address| address == key.local_ip())
-        })
-    }
-
-    /// A SYN for a listener; the reason when it cannot be taken.
-    fn accept(
-        &mut self,
-        port: &mut P,
-        segment: &Segment,
-        packet: &[u8],
-        hash: u64,
-        now: Instant,
-    ) -> Result<(), Counter> {
-        if self.half_open >= self.settings.half_open_max {
-            return Err(Counter::DropHalfOpenLimit);
-        }
-        let last = self.free_len.checked_sub(1).ok_or(Counter::DropConnectionLimit)?;
-        let block = self.blocks.take().ok_or(Counter::DropConnectionLimit)?;
-        let index = self.free[last];
-        self.flows.insert(hash, index).map_err(|_| Counter::DropFlowTable)?;
-        self.free_len = last;
-        self.half_open += 1;
-        self.counters.inc(Counter::ConnSyn);
-        let listener = self.listener(segment).unwrap_or(0) as u8;
-        let slot = &mut self.slots[index as usize];
-        let tcb = Tcb::listen(block, self.settings.rx_ring, &segment.key);
-        slot.begin(segment.key, tcb, now + self.settings.handshake_timeout);
-        slot.listener = listener;
-        self.deliver(port, index, segment, packet, now);
-        Ok(())
-    }
-
-    /// Answers a segment for a closed port (RFC 9293, 3.10.7.1), within the limit.
-    fn refuse(&mut self, port: &mut P, segment: &Segment, packet: &[u8], now: Instant) {
-        if !self.rst_limit.take(now) {
-            return self.drop_segment(Counter::DropRstLimit);
-        }
-        self.drop_segment(Counter::DropNoConnection);
-        let l2 = self.link.resolve(segment.key.remote_ip());
-        let mut wire = wire!(self, port, l2.as_ref());
-        self.engine.refuse(now, packet, &mut wire);
-        self.counters.add(Counter::RstTx, wire.sent.segments as u64);
-        self.resolve_later(port, segment.key.remote_ip(), now);
-    }
-
     /// Sends a bare ACK, within the limit: what TIME-WAIT answers (RFC 9293, 3.10.7.4), and a challenge (RFC 5961).
-    fn acknowledge(&mut self, port: &mut P, segment: &Segment, state: timewait::State, now: Instant) {
+    pub(super) fn acknowledge(&mut self, port: &mut P, segment: &Segment, state: timewait::State, now: Instant) {
         if !self.challenge_limit.take(now) {
             return;
         }

@@ -1,0 +1,286 @@
+//! Handshakes without a socket, and sockets without a handshake.
+//!
+//! Owns the SYN-ACK that answers a SYN of which nothing is kept, and how a socket comes to the state of a connection that
+//! began elsewhere. Refuses to judge who deserves one: the stack does.
+
+use super::{Engine, Last, PacketIn, Tcb, Wire, address, capabilities, discard, smol};
+use crate::mem::Block;
+use crate::net::key::FlowKey;
+use crate::port::Port;
+use crate::time::Instant;
+use core::net::IpAddr;
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, TxToken};
+use smoltcp::socket::tcp::State;
+use smoltcp::time::Instant as SmolInstant;
+use smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+/// A TCP header with the MSS option alone.
+const SYN_ACK_LEN: usize = 24;
+/// An IPv6 header, a TCP header, and options for MSS, window scale and SACK.
+const SYN_MAX: usize = 40 + 20 + 12;
+
+/// A connection on which nothing is under way: everything sent was acknowledged, everything received was read.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Quiescent {
+    /// The 4-tuple.
+    pub key: FlowKey,
+    /// The next sequence number to send.
+    pub snd_nxt: u32,
+    /// The next sequence number to receive.
+    pub rcv_nxt: u32,
+    /// The largest segment the peer takes, in bytes; None: it did not say.
+    pub mss: Option<u16>,
+    /// The peer's window scale, if scaling was negotiated.
+    pub window_scale: Option<u8>,
+    /// Whether selective acknowledgments were negotiated.
+    pub sack: bool,
+}
+
+impl<P: Port> Wire<'_, P> {
+    /// Sends a SYN-ACK for which there is no socket. It offers a segment size and nothing else.
+    pub fn syn_ack(&mut self, key: &FlowKey, isn: u32, ack: u32, window: u16) {
+        let ends = (key.local_ip(), key.remote_ip());
+        let ip_len = if ends.0.is_ipv4() { 20 } else { 40 };
+        let mss = usize::from(self.caps.mtu).saturating_sub(ip_len + 20) as u16;
+        self.emit(ip_len + SYN_ACK_LEN, |bytes| {
+            let (ip, tcp) = bytes.split_at_mut(ip_len);
+            match ends {
+                (IpAddr::V4(from), IpAddr::V4(to)) => {
+                    ip[..12].copy_from_slice(&[0x45, 0, 0, 20 + SYN_ACK_LEN as u8, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+                    ip[12..16].copy_from_slice(&from.octets());
+                    ip[16..].copy_from_slice(&to.octets());
+                }
+                (IpAddr::V6(from), IpAddr::V6(to)) => {
+                    ip[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, SYN_ACK_LEN as u8, 6, 64]);
+                    ip[8..24].copy_from_slice(&from.octets());
+                    ip[24..].copy_from_slice(&to.octets());
+                }
+                _ => debug_assert!(false, "both ends are of one family"),
+            }
+            tcp[..2].copy_from_slice(&key.local_port.to_be_bytes());
+            tcp[2..4].copy_from_slice(&key.remote_port.to_be_bytes());
+            tcp[4..8].copy_from_slice(&isn.to_be_bytes());
+            tcp[8..12].copy_from_slice(&ack.to_be_bytes());
+            // SYN and ACK; the checksum is filled in later.
+            tcp[12..14].copy_from_slice(&[(SYN_ACK_LEN as u8 / 4) << 4, 0x12]);
+            tcp[14..16].copy_from_slice(&window.to_be_bytes());
+            tcp[16..22].copy_from_slice(&[0, 0, 0, 0, 2, 4]);
+            tcp[22..].copy_from_slice(&mss.to_be_bytes());
+        });
+    }
+}
+
+impl Last {
+    /// The SYN-ACK of a connection whose first sequence numbers after the handshake are these.
+    pub fn syn_ack(snd_nxt: u32, rcv_nxt: u32) -> Last {
+        let ([a, b, c, d], [e, f, g, h]) = (snd_nxt.wrapping_sub(1).to_be_bytes(), rcv_nxt.to_be_bytes());
+        Last { numbers: [a, b, c, d, e, f, g, h], payload: 0, flags: 0x12 }
+    }
+}
+
+impl Tcb {
+    /// A socket that took the packet `syn`. Its SYN-ACK, with the initial sequence number `isn`, leaves by `Engine::send`. One
+    /// that smoltcp does not take leaves it in LISTEN.
+    pub fn accept(block: Block, rx_ring: usize, key: &FlowKey, syn: &[u8], isn: u32, mtu: u16, now: Instant) -> Tcb {
+        let mut tcb = Tcb::listen(block, rx_ring, key);
+        Engine::choosing(isn, mtu, now).replay(&mut tcb, syn, mtu, now);
+        tcb
+    }
+
+    /// A socket that goes on with `connection` once it receives a segment that acknowledges `snd_nxt`, as every segment of the
+    /// peer does; until then it is in SYN-RECEIVED. It has seen a SYN that never was, and its SYN-ACK went nowhere. None
+    /// when no connection can be like this.
+    pub fn import(block: Block, rx_ring: usize, connection: &Quiescent, mtu: u16, now: Instant) -> Option<Tcb> {
+        let mut syn = [0; SYN_MAX];
+        let len = connection.write_syn(&mut syn);
+        let mut engine = Engine::choosing(connection.snd_nxt.wrapping_sub(1), mtu, now);
+        let mut tcb = Tcb::listen(block, rx_ring, &connection.key);
+        engine.replay(&mut tcb, &syn[..len], mtu, now);
+        if tcb.state() != State::SynReceived {
+            return None;
+        }
+        // The window that the peer was told counts from here.
+        tcb.set.with(|set| engine.iface.poll_egress(smol(now), &mut Replay { mtu, packet: None }, set));
+        Some(tcb)
+    }
+}
+
+impl Quiescent {
+    /// Writes the SYN that would have begun the connection; returns its length.
+    fn write_syn(&self, out: &mut [u8; SYN_MAX]) -> usize {
+        let (from, to) = (address(self.key.remote_ip()), address(self.key.local_ip()));
+        let tcp = TcpRepr {
+            src_port: self.key.remote_port,
+            dst_port: self.key.local_port,
+            control: TcpControl::Syn,
+            seq_number: TcpSeqNumber(self.rcv_nxt.wrapping_sub(1).cast_signed()),
+            ack_number: None,
+            window_len: 0,
+            window_scale: self.window_scale,
+            max_seg_size: self.mss,
+            sack_permitted: self.sack,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let sums = ChecksumCapabilities::ignored();
+        ip.emit(&mut out[..], &sums);
+        let end = ip.buffer_len();
+        tcp.emit(&mut TcpPacket::new_unchecked(&mut out[ip.header_len()..end]), &from, &to, &sums);
+        end
+    }
+}
+
+impl Engine {
+    /// Gives a packet to a socket whose answers go nowhere.
+    fn replay(&mut self, tcb: &mut Tcb, packet: &[u8], mtu: u16, now: Instant) {
+        let mut device = Replay { mtu, packet: Some(packet) };
+        tcb.set.with(|set| self.iface.poll_ingress_single(smol(now), &mut device, set));
+    }
+}
+
+/// A device that receives one packet and sends into nothing.
+struct Replay<'a> {
+    mtu: u16,
+    packet: Option<&'a [u8]>,
+}
+
+impl<'a> Device for Replay<'a> {
+    type RxToken<'w>
+        = PacketIn<'a>
+    where
+        Self: 'w;
+    type TxToken<'w>
+        = Nowhere
+    where
+        Self: 'w;
+
+    fn receive(&mut self, _now: SmolInstant) -> Option<(PacketIn<'a>, Nowhere)> {
+        Some((PacketIn(self.packet.take()?), Nowhere))
+    }
+
+    fn transmit(&mut self, _now: SmolInstant) -> Option<Nowhere> {
+        Some(Nowhere)
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities(self.mtu)
+    }
+}
+
+struct Nowhere;
+
+impl TxToken for Nowhere {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        discard(len, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Hugepages;
+    use crate::mem::{Arena, ArenaOptions};
+    use crate::net::link::LinkHeader;
+    use crate::net::tcb::Unresolved;
+    use crate::net::tx::TxQueue;
+    use crate::port::{Caps, Frame};
+    use crate::sim::packet;
+    use crate::sim::port::{FramePool, SimFrame, SimPort};
+    use crate::telemetry::Counters;
+
+    const MTU: u16 = 1500;
+    const KEYS: [FlowKey; 2] = [
+        FlowKey { remote: 0xffff_0a00_0001, local: 0xffff_0a00_0002, remote_port: 40_000, local_port: 80 },
+        FlowKey { remote: 0xfd00 << 112 | 1, local: 0xfd00 << 112 | 2, remote_port: 40_000, local_port: 80 },
+    ];
+
+    fn block() -> Block {
+        let arena = Arena::new(1 << 20, ArenaOptions { hugepages: Hugepages::Off, numa_node: None }).unwrap();
+        arena.pool(Tcb::footprint(4096, 4096), 1).unwrap().take().unwrap()
+    }
+
+    /// Lets `f` use a wire and a packet to receive; returns the frames sent.
+    fn on_wire(packet: &[u8], f: impl for<'a> FnOnce(&mut Wire<'a, SimPort>, &'a [u8])) -> Vec<SimFrame> {
+        let caps = Caps { mtu: MTU, ..Caps::default() };
+        let mut port = SimPort::new(caps.clone(), FramePool::new(16));
+        let (mut tx, mut spare, mut unresolved) = (TxQueue::default(), None, Unresolved::new());
+        let (counters, l2) = (Counters::default(), LinkHeader::default());
+        f(&mut Wire::new(&mut port, &mut tx, &mut spare, &caps, &counters, 14, Some(&l2), &mut unresolved), packet);
+        tx.flush(&mut port, &counters);
+        port.tx.into_iter().collect()
+    }
+
+    fn segment(key: &FlowKey, seq: u32, ack: u32, flags: u8, window: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend([key.remote_port, key.local_port].map(u16::to_be_bytes).as_flattened());
+        bytes.extend([seq, ack].map(u32::to_be_bytes).as_flattened());
+        bytes.extend([0x50, flags]);
+        bytes.extend(window.to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(payload);
+        packet::packet(key.remote_ip(), key.local_ip(), packet::TCP, bytes, 16)
+    }
+
+    #[test]
+    fn a_syn_ack_without_socket_is_the_one_a_socket_sends() {
+        for key in &KEYS {
+            let options = [2, 4, 0x05, 0xb4];
+            let mut syn = segment(key, 999, 0, 2, 1000, &options);
+            let tcp = syn.len() - options.len() - 20;
+            syn[tcp + 12] = 0x60;
+            let mut tcb = Tcb::accept(block(), 4096, key, &syn, 77, MTU, Instant::ZERO);
+            let mut engine = Engine::new(MTU, 1, Instant::ZERO);
+            let by_socket = on_wire(&[], |wire, _| assert!(engine.send(Instant::ZERO, &mut tcb, wire)));
+            let without = on_wire(&[], |wire, _| wire.syn_ack(key, 77, 1000, 4096));
+            assert_eq!(by_socket[0].bytes()[14..], without[0].bytes()[14..]);
+        }
+    }
+
+    #[test]
+    fn an_imported_connection_goes_on_with_data_in_its_first_segment() {
+        for key in &KEYS {
+            for (snd_nxt, rcv_nxt) in [(0, 0), (1, u32::MAX), (u32::MAX, 1), (0x8000_0000, 0x7fff_ffff)] {
+                let connection =
+                    Quiescent { key: *key, snd_nxt, rcv_nxt, mss: Some(536), window_scale: None, sack: false };
+                let mut tcb = Tcb::import(block(), 4096, &connection, MTU, Instant::ZERO).unwrap();
+                let mut engine = Engine::new(MTU, 1, Instant::ZERO);
+                let first = segment(key, rcv_nxt, snd_nxt, 0x18, 900, b"hello");
+                let sent = on_wire(&first, |wire, first| {
+                    engine.receive(Instant::ZERO, &mut tcb, first, wire);
+                    assert_eq!(tcb.state(), State::Established);
+                    assert_eq!(tcb.recv(|bytes, _| (5, bytes.to_vec())), Some(b"hello".to_vec()));
+                    assert_eq!(tcb.send(&[b'x'; 2000]), 2000);
+                    while engine.send(Instant::ZERO, &mut tcb, wire) {}
+                });
+                // The peer's segment size and window hold: 536, then what is left of 900.
+                let headers = 14 + if key.remote_ip().is_ipv4() { 40 } else { 60 };
+                let lengths: Vec<usize> = sent.iter().map(|frame| frame.bytes().len() - headers).collect();
+                assert_eq!(lengths, [536, 364]);
+                assert_eq!(Last::syn_ack(snd_nxt, rcv_nxt).seq_end(), snd_nxt);
+                assert_eq!(Last::syn_ack(snd_nxt, rcv_nxt).ack(), rcv_nxt);
+            }
+        }
+    }
+
+    #[test]
+    fn an_imported_connection_answers_a_wrong_acknowledgment_with_rst_and_stays() {
+        let connection =
+            Quiescent { key: KEYS[0], snd_nxt: 5, rcv_nxt: 9, mss: None, window_scale: Some(7), sack: true };
+        let mut tcb = Tcb::import(block(), 4096, &connection, MTU, Instant::ZERO).unwrap();
+        let mut engine = Engine::new(MTU, 1, Instant::ZERO);
+        on_wire(&segment(&KEYS[0], 9, 6, 0x10, 900, b""), |wire, wrong| {
+            engine.receive(Instant::ZERO, &mut tcb, wrong, wire);
+            assert!(wire.sent.last.is_reset());
+        });
+        assert_eq!(tcb.state(), State::SynReceived);
+    }
+
+    #[test]
+    fn what_is_no_connection_is_not_imported() {
+        let key = FlowKey { remote_port: 0, ..KEYS[0] };
+        let connection = Quiescent { key, snd_nxt: 5, rcv_nxt: 9, mss: None, window_scale: None, sack: false };
+        assert!(Tcb::import(block(), 4096, &connection, MTU, Instant::ZERO).is_none());
+    }
+}
