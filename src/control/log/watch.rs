@@ -145,13 +145,16 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         ),
         DropRunt | DropEtherType | DropNotForUs | DropVlan | DropIpHeader | DropIpOptions | DropFragment
         | DropProtocol | DropTcpHeader | DropIcmp | DropArp | DropNeighbor | DropNoConnection | DropTimeWait
-        | DropUnexpectedSyn | ConnTimedOut | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout
-        | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation
-        | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
+        | DropUnexpectedSyn | DropUnexpectedRst | DropAckRange | DropOutOfWindow | ChallengeWithheld | ConnTimedOut
+        | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge
+        | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => {
+            (Kind::Moved, "")
+        }
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
         | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted | RstTx | TimeWaitEntered
-        | TimeWaitReused | ChallengeAck | HttpRequests | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
+        | TimeWaitReused | ChallengeAck | SegmentTrimmed | HttpRequests | Http1xx | HttpIdleClosed
+        | HttpRequestLimit => return None,
     };
     let (metric, _, label, _) = counter.describe();
     let bare = || metric.trim_start_matches("penstock_").trim_end_matches("_total");
