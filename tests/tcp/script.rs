@@ -142,7 +142,8 @@ fn act(word: &str, rest: &str, peer: u16) -> Result<Act, String> {
         (">", _) => Act::Expect { peer, segment: segment(rest)? },
         ("silence", []) => Act::Silence,
         ("set", [key, value]) => Act::Set(key.to_string(), value.to_string()),
-        ("request", [path, len]) => Act::Stream(request(path, number(len)?)?),
+        ("request", [path, len]) => Act::Stream(request(path, number(len)?, "")?),
+        ("request", [path, len, "close"]) => Act::Stream(request(path, number(len)?, "Connection: close\r\n")?),
         ("stream", _) => Act::Stream(quoted(rest)?),
         ("answer", [status, len]) => Act::Answer { peer, status: number(status)?, len: number(len)? },
         ("count", [name, delta]) => Act::Count { name: name.to_string(), label: String::new(), delta: number(delta)? },
@@ -219,8 +220,8 @@ fn options(text: &str) -> Result<Vec<Opt>, String> {
 }
 
 /// A GET for `path` of exactly `len` bytes.
-fn request(path: &str, len: usize) -> Result<Vec<u8>, String> {
-    let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nX: ");
+fn request(path: &str, len: usize, fields: &str) -> Result<Vec<u8>, String> {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}X: ");
     let pad = len.checked_sub(head.len() + 5).ok_or_else(|| format!("at least {} bytes", head.len() + 5))?;
     Ok(format!("{head}{}\r\n\r\n", "x".repeat(pad + 1)).into_bytes())
 }

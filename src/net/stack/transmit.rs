@@ -67,13 +67,13 @@ impl<P: Port, S: Default> Stack<P, S> {
                 break;
             }
             let queued = tcb.send_queue();
+            let before = wire.sent.segments;
             let sent = self.engine.send(now, tcb, &mut wire);
+            if wire.sent.segments > before {
+                slot.numbers.sent(&wire.sent.last);
+            }
             // One segment that carried all there is needs no second call to say so.
             more = sent && wire.sent.payload < queued;
-        }
-        let sent = wire.sent;
-        if sent.segments > 0 {
-            slot.numbers.sent(&sent.last);
         }
         if !self.unresolved.is_empty() {
             let to = slot.key.remote_ip();
