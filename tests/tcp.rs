@@ -133,7 +133,7 @@ impl Run {
     }
 }
 
-fn equal<T: PartialEq + std::fmt::Display>(what: &str, seen: T, wanted: T) -> Result<(), String> {
+fn equal<T: Copy + PartialEq + std::fmt::Display>(what: &str, seen: T, wanted: T) -> Result<(), String> {
     if seen == wanted { Ok(()) } else { Err(format!("{seen} {what}, not {wanted}")) }
 }
 

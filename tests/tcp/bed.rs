@@ -2,7 +2,7 @@
 //!
 //! Owns frames and virtual time. Refuses to be a TCP: what a peer sends and acknowledges is the script's.
 
-use crate::script::{ACK, FIN, Opt, SYN, Segment, duration};
+use crate::script::{ACK, Opt, SYN, Segment, duration};
 use penstock::config::{
     Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, TcpConfig, WorkersConfig,
 };
@@ -14,7 +14,6 @@ use penstock::sim::port::{FramePool, SimPort};
 use penstock::telemetry::{Counter, Counters};
 use penstock::time::{Instant, Now};
 use penstock::worker::{Worker, WorkerParts, arena_size};
-use smoltcp::wire::{IpAddress, Ipv4Packet, TcpPacket};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -250,36 +249,45 @@ impl Bed {
             return;
         }
         let end = 14 + usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
-        assert!(Ipv4Packet::new_checked(&bytes[14..end]).expect("IPv4").verify_checksum(), "IP checksum");
-        let tcp = TcpPacket::new_checked(&bytes[34..end]).expect("TCP");
-        assert!(tcp.verify_checksum(&IpAddress::from(GATEWAY_IP), &IpAddress::from(PEER_IP)), "TCP checksum");
-        let name = tcp.dst_port() - 1_024;
+        let (ip, tcp) = (&bytes[14..34], &bytes[34..end]);
+        assert_eq!((sum(&[ip]), sum(&[&pseudo(ip, tcp.len()), tcp])), (0xffff, 0xffff), "checksums");
+        let name = u16::from_be_bytes([tcp[2], tcp[3]]) - 1_024;
         let peer = self.peers.entry(name).or_default();
-        let (seq, ack) = (tcp.seq_number().0 as u32, tcp.ack_number().0 as u32);
-        let flags = bytes[47] & 0x3f;
+        let word = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().expect("four bytes"));
+        let (seq, ack, flags) = (word(4), word(8), tcp[13] & 0x3f);
+        let options_end = usize::from(tcp[12] >> 4) * 4;
         if flags & SYN != 0 {
             // A retransmission changes nothing.
             *peer = if peer.base == seq { std::mem::take(peer) } else { Peer { base: seq, ..Peer::default() } };
         }
         let relative = |number: u32, base: u32| i64::from(number.wrapping_sub(base).cast_signed());
-        let (seq, payload) = (relative(seq, peer.base), tcp.payload());
+        let (seq, payload) = (relative(seq, peer.base), &tcp[options_end..]);
         collect(&mut peer.received, seq, payload);
         let segment = Segment {
             flags,
             seq: Some(seq),
             len: Some(payload.len()),
             ack: (flags & ACK != 0).then(|| relative(ack, self.isn)),
-            window: Some(tcp.window_len()),
+            window: Some(u16::from_be_bytes([tcp[14], tcp[15]])),
             urgent: Some(u16::from_be_bytes([bytes[52], bytes[53]])),
-            options: Some(read_options(tcp.options(), self.isn)),
+            options: Some(read_options(&tcp[20..options_end], self.isn)),
             damaged: false,
         };
         self.sent.push_back((name, segment));
     }
 }
 
-const GATEWAY_IP: core::net::Ipv4Addr = core::net::Ipv4Addr::new(10, 7, 0, 2);
-const PEER_IP: core::net::Ipv4Addr = core::net::Ipv4Addr::new(10, 7, 0, 1);
+/// The Internet checksum's sum (RFC 1071): 0xffff over what has its checksum in place. Parts but the last have even lengths.
+fn sum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let total: u64 = words.map(|word| u64::from(word[0]) << 8 | u64::from(word.get(1).copied().unwrap_or(0))).sum();
+    (0..4).fold(total, |total, _| (total >> 16) + (total & 0xffff)) as u16
+}
+
+/// TCP's pseudo-header (RFC 9293, 3.1) of the packet whose IPv4 header is `ip`.
+fn pseudo(ip: &[u8], tcp_len: usize) -> Vec<u8> {
+    [&ip[12..20], &[0, 6], &(tcp_len as u16).to_be_bytes()].concat()
+}
 
 /// Adds a payload to what was received; what was sent before has to be the same again.
 fn collect(received: &mut Vec<u8>, seq: i64, payload: &[u8]) {
@@ -309,7 +317,7 @@ fn frame(peer: u16, segment: &Segment, isn: u32, base: u32, stream: &[u8]) -> Ve
     bytes[38..42].copy_from_slice(&isn.wrapping_add(seq as u32).to_be_bytes());
     let ack = segment.ack.map_or(0, |ack| base.wrapping_add(ack as u32));
     bytes[42..46].copy_from_slice(&ack.to_be_bytes());
-    bytes[46] = ((20 + options.len()) / 4 << 4) as u8;
+    bytes[46] = (((20 + options.len()) / 4) << 4) as u8;
     bytes[47] = segment.flags;
     bytes[48..50].copy_from_slice(&segment.window.unwrap_or(65_535).to_be_bytes());
     bytes[52..54].copy_from_slice(&segment.urgent.unwrap_or(0).to_be_bytes());
@@ -322,13 +330,13 @@ fn frame(peer: u16, segment: &Segment, isn: u32, base: u32, stream: &[u8]) -> Ve
     }));
     let total = (bytes.len() - 14) as u16;
     bytes[16..18].copy_from_slice(&total.to_be_bytes());
-    Ipv4Packet::new_unchecked(&mut bytes[14..34]).fill_checksum();
-    let (from, to) = (IpAddress::from(PEER_IP), IpAddress::from(GATEWAY_IP));
-    TcpPacket::new_unchecked(&mut bytes[34..]).fill_checksum(&from, &to);
+    let ip_sum = !sum(&[&bytes[14..34]]);
+    bytes[24..26].copy_from_slice(&ip_sum.to_be_bytes());
+    let tcp_sum = !sum(&[&pseudo(&bytes[14..34], bytes.len() - 34), &bytes[34..]]);
+    bytes[50..52].copy_from_slice(&tcp_sum.to_be_bytes());
     if segment.damaged {
         bytes[50] ^= 0x55;
     }
-    debug_assert!(segment.flags & FIN == 0 || segment.flags & !0x3f == 0);
     bytes
 }
 
