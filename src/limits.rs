@@ -32,6 +32,10 @@ pub const UNRESOLVED_PER_NEIGHBOR_MAX: usize = 8;
 pub const TX_BACKLOG_MAX: usize = 512;
 /// RSTs for closed ports and ICMP answers a worker sends per second, each.
 pub const CONTROL_ANSWERS_PER_S: u32 = 1000;
+/// Challenge ACKs a worker sends per second at most (RFC 5961, 7); how many less is random.
+pub const CHALLENGES_PER_S: u32 = 1000;
+/// Between two challenge ACKs of one connection.
+pub const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// Segments one connection sends in one turn at most; the rest waits for the next turn.
 pub const SEGMENTS_PER_TURN: usize = 8;
 /// While draining, how long the next request of a kept connection is waited for: longer than a request takes to arrive

@@ -70,7 +70,10 @@ counters! {
     DropUnresolved: "penstock_dropped_frames_total" "reason" = "unresolved_full", "Frame to an unresolved neighbour while the waiting queue is full";
     DropUnreachable: "penstock_dropped_frames_total" "reason" = "unresolved_timeout", "Frame whose neighbour did not answer in time";
     DropTimeWait: "penstock_dropped_frames_total" "reason" = "time_wait", "Segment answered or ignored by a TIME-WAIT entry";
-    DropUnexpectedSyn: "penstock_dropped_frames_total" "reason" = "unexpected_syn", "SYN on an established connection";
+    DropUnexpectedSyn: "penstock_dropped_frames_total" "reason" = "unexpected_syn", "SYN on a connection that has one (RFC 5961, 4.2)";
+    DropUnexpectedRst: "penstock_dropped_frames_total" "reason" = "unexpected_rst", "RST inside the receive window, but not the next sequence number (RFC 5961, 3.2)";
+    DropAckRange: "penstock_dropped_frames_total" "reason" = "ack_range", "Acknowledges what was not sent yet, or long ago (RFC 5961, 5.2)";
+    DropOutOfWindow: "penstock_dropped_frames_total" "reason" = "out_of_window", "Outside of the receive window: repeated, a keep-alive probe, or forged";
     DropUnroutable: "penstock_dropped_frames_total" "reason" = "no_route", "No on-link prefix or gateway for the destination";
     DropDriver: "penstock_dropped_frames_total" "reason" = "driver", "Frame the driver refused to send";
     // Link and ICMP
@@ -96,11 +99,13 @@ counters! {
     TimeWaitEntered: "penstock_time_wait_total" "kind" = "entered", "TIME-WAIT entries made";
     TimeWaitRecycled: "penstock_time_wait_total" "kind" = "recycled", "Oldest TIME-WAIT entries ended early because the table was full";
     TimeWaitReused: "penstock_time_wait_total" "kind" = "reused", "TIME-WAIT entries ended by an acceptable new SYN (RFC 6191)";
-    ChallengeAck: "penstock_challenge_acks_total" "" = "", "ACKs sent to segments that TIME-WAIT or an established connection does not expect";
     SynCookieSent: "penstock_syn_cookies_total" "kind" = "sent", "SYN-ACKs with a cookie, of which nothing is kept";
     SynCookieFlood: "penstock_syn_cookies_total" "kind" = "flood", "SYNs answered by a cookie because too many handshakes were under way";
     SynCookieAccepted: "penstock_syn_cookies_total" "kind" = "accepted", "ACKs that brought their cookie back and became connections";
     SynCookieInvalid: "penstock_syn_cookies_total" "kind" = "invalid", "ACKs for a listener without a valid cookie, while cookies are out";
+    ChallengeAck: "penstock_challenge_acks_total" "" = "", "ACKs sent to segments that TIME-WAIT or a connection does not expect";
+    ChallengeWithheld: "penstock_challenge_acks_withheld_total" "" = "", "ACKs not sent because of their rate limit";
+    SegmentTrimmed: "penstock_trimmed_segments_total" "" = "", "Segments of which only the part inside the receive window was taken";
     TxStall: "penstock_tx_stalls_total" "" = "", "Connections put off because the transmit backlog was full";
     // HTTP
     HttpRequests: "penstock_http_request_heads_total" "" = "", "Request heads read and routed";

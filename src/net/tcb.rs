@@ -71,42 +71,46 @@ pub struct Sent {
     pub last: Last,
 }
 
-/// Sequence numbers of the last segment a connection sent, read when TIME-WAIT needs them.
+/// Header fields of the last segment that was sent, read by who follows the connection.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct Last {
-    /// Sequence and acknowledgment number as on the wire.
-    numbers: [u8; 8],
+    /// From the sequence number to the window, as on the wire.
+    fields: [u8; 12],
     payload: u16,
-    flags: u8,
 }
 
 impl Last {
-    /// The sequence number after the segment: SND.NXT, unless it was a retransmission.
+    /// The sequence number after the segment.
+    #[inline]
     pub fn seq_end(&self) -> u32 {
-        let [a, b, c, d, ..] = self.numbers;
-        let syn_fin = u32::from(self.flags & 1) + u32::from(self.flags >> 1 & 1);
+        let [a, b, c, d, ..] = self.fields;
+        let syn_fin = u32::from(self.flags() & 1) + u32::from(self.flags() >> 1 & 1);
         u32::from_be_bytes([a, b, c, d]).wrapping_add(u32::from(self.payload)).wrapping_add(syn_fin)
     }
 
     /// Whether it was an RST.
     pub fn is_reset(&self) -> bool {
-        self.flags & 4 != 0
+        self.flags() & 4 != 0
     }
 
-    /// This segment as the last one sent after `former`, with the later of both sequence numbers: a retransmission does
-    /// not take SND.NXT back, and an RST says nothing about it.
-    pub fn after(self, former: Last) -> Last {
-        if self.is_reset() || self.seq_end().wrapping_sub(former.seq_end()).cast_signed() >= 0 {
-            return if self.is_reset() { former } else { self };
-        }
-        let ([a, b, c, d, ..], [.., e, f, g, h]) = (former.numbers, self.numbers);
-        Last { numbers: [a, b, c, d, e, f, g, h], ..former }
-    }
-
-    /// The acknowledgment number: RCV.NXT.
+    /// The acknowledgment number; 0 without ACK.
+    #[inline]
     pub fn ack(&self) -> u32 {
-        let [.., a, b, c, d] = self.numbers;
+        let [_, _, _, _, a, b, c, d, ..] = self.fields;
         u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// The window, which is never scaled: rings are smaller than 64 KiB.
+    #[inline]
+    pub fn window(&self) -> u16 {
+        let [.., a, b] = self.fields;
+        u16::from_be_bytes([a, b])
+    }
+
+    /// FIN = 1, SYN = 2, RST = 4, ACK = 16.
+    #[inline]
+    pub fn flags(&self) -> u8 {
+        self.fields[9]
     }
 }
 
@@ -143,8 +147,8 @@ impl<'a, P: Port> Wire<'a, P> {
         self.ready()
     }
 
-    /// Sends an ACK without data for a connection that has no socket.
-    pub fn bare_ack(&mut self, key: &FlowKey, seq: u32, ack: u32) {
+    /// Sends an ACK without data that no socket sends.
+    pub fn bare_ack(&mut self, key: &FlowKey, seq: u32, ack: u32, window: u16) {
         let (local, remote) = (address(key.local_ip()), address(key.remote_ip()));
         let tcp = TcpRepr {
             src_port: key.local_port,
@@ -152,7 +156,7 @@ impl<'a, P: Port> Wire<'a, P> {
             control: TcpControl::None,
             seq_number: TcpSeqNumber(seq as i32),
             ack_number: Some(TcpSeqNumber(ack as i32)),
-            window_len: 0,
+            window_len: window,
             window_scale: None,
             max_seg_size: None,
             sack_permitted: false,
@@ -204,10 +208,10 @@ impl<'a, P: Port> Wire<'a, P> {
         let ip_len = if packet[0] >> 4 == 4 { 20 } else { 40 };
         let Some(tcp) = packet[ip_len..].first_chunk::<20>() else { return };
         let payload = packet.len() - ip_len - usize::from(tcp[12] >> 4) * 4;
-        let [_, _, _, _, numbers @ .., _, flags, _, _, _, _, _, _] = *tcp;
+        let [_, _, _, _, fields @ .., _, _, _, _] = *tcp;
         self.sent.segments += 1;
         self.sent.payload = payload;
-        self.sent.last = Last { numbers, payload: payload as u16, flags };
+        self.sent.last = Last { fields, payload: payload as u16 };
     }
 }
 

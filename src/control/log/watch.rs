@@ -149,14 +149,15 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         ),
         DropRunt | DropEtherType | DropNotForUs | DropVlan | DropIpHeader | DropIpOptions | DropFragment
         | DropProtocol | DropTcpHeader | DropIcmp | DropArp | DropNeighbor | DropNoConnection | DropTimeWait
-        | DropUnexpectedSyn | SynCookieInvalid | ConnTimedOut | TxStall | HttpMalformed | HttpVersion
-        | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge
-        | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
+        | DropUnexpectedSyn | DropUnexpectedRst | DropAckRange | DropOutOfWindow | ChallengeWithheld
+        | SynCookieInvalid | ConnTimedOut | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout
+        | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation
+        | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
         | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted | RstTx | TimeWaitEntered
-        | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck | HttpRequests | Http1xx
-        | HttpIdleClosed | HttpRequestLimit => return None,
+        | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck | SegmentTrimmed | HttpRequests
+        | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
     };
     let (metric, _, label, _) = counter.describe();
     let bare = || metric.trim_start_matches("penstock_").trim_end_matches("_total");

@@ -3,12 +3,13 @@
 //! Owns who becomes a connection, and the answers to those who do not: SYN cookies, RSTs, silence. Refuses to keep anything
 //! about a SYN once as many handshakes are under way as may be.
 
+use super::guard::Numbers;
 use super::receive::{ACK, FIN, RST, SYN};
 use super::{Phase, Stack, wire};
 use crate::limits::TX_BACKLOG_MAX;
 use crate::net::cookie::offered_mss;
 use crate::net::ip::Segment;
-use crate::net::tcb::{Last, Quiescent, Tcb, Wire};
+use crate::net::tcb::{Quiescent, Tcb, Wire};
 use crate::net::timewait::{self, Verdict};
 use crate::port::Port;
 use crate::telemetry::Counter;
@@ -125,6 +126,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let index = self.occupy(stranger, tcb, listener, now)?;
         self.counters.inc(Counter::ConnSyn);
         let slot = &mut self.slots[index as usize];
+        slot.numbers.synchronize(stranger.segment.seq);
         // smoltcp refuses a SYN whose options it cannot read.
         if slot.advance(&self.counters) {
             self.half_open -= 1;
@@ -192,7 +194,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let index = self.occupy(stranger, tcb.ok_or(Counter::DropNoConnection)?, listener, now)?;
         self.counters.inc(Counter::SynCookieAccepted);
         let slot = &mut self.slots[index as usize];
-        slot.last = Last::syn_ack(ack, seq);
+        slot.numbers = Numbers::answered(ack, seq, self.settings.rx_ring as u16);
         debug_assert!(slot.phase == Phase::Handshake, "delivery ends the handshake");
         self.deliver(port, index, stranger.segment, stranger.packet(), now);
         Ok(())

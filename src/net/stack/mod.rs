@@ -8,6 +8,7 @@ mod accept;
 mod conn;
 mod connect;
 mod drain;
+mod guard;
 mod receive;
 mod transmit;
 
@@ -23,8 +24,8 @@ use crate::net::flow::FlowTable;
 use crate::net::isn::{self, Isn};
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
-use crate::net::rate::AnswerLimit;
-use crate::net::tcb::{Engine, Last, Sent, State, Tcb, Unresolved};
+use crate::net::rate::{AnswerLimit, RandomLimit};
+use crate::net::tcb::{Engine, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
 use crate::net::tx::TxQueue;
@@ -33,6 +34,7 @@ use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
 use arrayvec::ArrayVec;
 use core::time::Duration;
+use guard::Numbers;
 use std::sync::Arc;
 
 /// smoltcp's least retransmission timeout and zero-window probe interval: a timer armed this far ahead is a lower bound
@@ -81,8 +83,10 @@ struct Slot<S> {
     armed: Instant,
     /// Bytes not acknowledged when the closing was last given time.
     unsent: usize,
-    /// The last segment sent.
-    last: Last,
+    /// Sequence numbers as both ends know them.
+    numbers: Numbers,
+    /// When a challenge ACK may be sent again.
+    challenge_at: Instant,
     session: S,
 }
 
@@ -118,7 +122,7 @@ pub struct Stack<P: Port, S> {
     accepting: bool,
     rst_limit: AnswerLimit,
     /// ACKs that answer what a connection does not expect.
-    challenge_limit: AnswerLimit,
+    challenge_limit: RandomLimit,
     changed: ChangedList,
     burst: Burst<P::Frame>,
     tx: TxQueue<P::Frame>,
@@ -217,7 +221,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             closing: 0,
             accepting: true,
             rst_limit: AnswerLimit::default(),
-            challenge_limit: AnswerLimit::default(),
+            challenge_limit: RandomLimit::new(secret[3] ^ secret[1].rotate_left(32)),
             changed: ChangedList { now: arena.slice(connections, |_| 0)?, now_len: 0 },
             burst: Burst::new(),
             tx: TxQueue::default(),
@@ -327,7 +331,8 @@ impl<S> Slot<S> {
         self.phase = Phase::Handshake;
         self.reset = false;
         self.outgoing = false;
-        self.last = Last::default();
+        self.numbers = Numbers::default();
+        self.challenge_at = Instant::ZERO;
         self.armed = Instant::FAR;
         self.expired = false;
         self.deadline = deadline;
@@ -341,14 +346,6 @@ impl<S> Slot<S> {
         if self.l2_generation != link.generation() {
             self.l2 = link.resolve(self.key.remote_ip());
             self.l2_generation = link.generation();
-        }
-    }
-
-    /// Notes what was sent. While closing, a retransmission must not take SND.NXT back: TIME-WAIT needs it.
-    #[inline]
-    fn note(&mut self, sent: &Sent) {
-        if sent.segments > 0 {
-            self.last = if self.phase == Phase::Closing { sent.last.after(self.last) } else { sent.last };
         }
     }
 
@@ -397,7 +394,8 @@ impl<S: Default> Default for Slot<S> {
             deadline: Instant::FAR,
             armed: Instant::FAR,
             unsent: 0,
-            last: Last::default(),
+            numbers: Numbers::default(),
+            challenge_at: Instant::ZERO,
             session: S::default(),
         }
     }

@@ -140,21 +140,35 @@ impl<P: Port, S: Default> Stack<P, S> {
     #[inline]
     pub(super) fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
-        if (segment.flags & (SYN | RST) != 0 || slot.phase != Phase::Open)
-            && let Some(reason) = self.unexpected(port, index, segment, now)
-        {
-            return self.drop_segment(reason);
+        if slot.phase != Phase::Open || !slot.numbers.expects(segment) {
+            return self.guard(port, index, segment, packet, now);
         }
+        slot.numbers.acknowledged(segment);
+        self.take(port, index, segment, packet, now);
+    }
+
+    /// Gives smoltcp a segment that may be what it seems.
+    #[inline]
+    pub(super) fn take(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
         let Some(tcb) = slot.tcb.as_mut() else { return };
         let mut wire = wire!(self, port, slot.l2.as_ref());
+        let queued = tcb.recv_queue();
         self.engine.receive(now, tcb, packet, &mut wire);
         let sent = wire.sent;
-        slot.reset |= segment.flags & RST != 0 && tcb.is_closed();
-        slot.note(&sent);
-        if sent.segments > 0 && sent.last.is_reset() {
-            self.counters.inc(Counter::RstTx);
+        slot.numbers.received(tcb.recv_queue() - queued);
+        if segment.flags & (FIN | RST) != 0 {
+            slot.reset |= segment.flags & RST != 0 && tcb.is_closed();
+            if segment.flags & FIN != 0 && tcb.peer_finished() {
+                slot.numbers.finish();
+            }
+        }
+        if sent.segments > 0 {
+            slot.numbers.sent(&sent.last);
+            if sent.last.is_reset() {
+                self.counters.inc(Counter::RstTx);
+            }
         }
         if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
             self.half_open -= 1;
@@ -162,30 +176,6 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.changed.push(index, slot);
         if !self.unresolved.is_empty() {
             self.resolve_later(port, segment.key.remote_ip(), now);
-        }
-    }
-
-    /// Segments that smoltcp would take for something they are not, or answer without limit. Says why to drop them.
-    #[cold]
-    fn unexpected(&mut self, port: &mut P, index: u32, segment: &Segment, now: Instant) -> Option<Counter> {
-        let slot = &self.slots[index as usize];
-        let flags = segment.flags & (SYN | ACK | RST);
-        match slot.phase {
-            // The slot is freed at the end of the turn; its socket may be back in LISTEN.
-            Phase::Ended => Some(Counter::DropNoConnection),
-            // An ACK of what was not sent is answered by RST (RFC 9293, 3.10.7.4).
-            Phase::Handshake if flags == ACK && segment.ack != slot.last.seq_end() => {
-                (!self.rst_limit.take(now)).then_some(Counter::DropRstLimit)
-            }
-            Phase::Handshake | Phase::Free => None,
-            // A SYN on a synchronized connection: the peer lost it, or somebody guesses. It is answered by an ACK; a peer
-            // that lost the connection answers that by RST (RFC 5961, 4.2). smoltcp drops it.
-            Phase::Open | Phase::Closing if flags == SYN => {
-                let state = timewait::State { snd_nxt: slot.last.seq_end(), rcv_nxt: slot.last.ack(), ts_recent: None };
-                self.acknowledge(port, segment, state, now);
-                Some(Counter::DropUnexpectedSyn)
-            }
-            Phase::Open | Phase::Closing => None,
         }
     }
 
@@ -199,11 +189,11 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Sends a bare ACK, within the limit: what TIME-WAIT answers (RFC 9293, 3.10.7.4), and a challenge (RFC 5961).
     pub(super) fn acknowledge(&mut self, port: &mut P, segment: &Segment, state: timewait::State, now: Instant) {
         if !self.challenge_limit.take(now) {
-            return;
+            return self.counters.inc(Counter::ChallengeWithheld);
         }
         let l2 = self.link.resolve(segment.key.remote_ip());
         let mut wire = wire!(self, port, l2.as_ref());
-        wire.bare_ack(&segment.key, state.snd_nxt, state.rcv_nxt);
+        wire.bare_ack(&segment.key, state.snd_nxt, state.rcv_nxt, 0);
         self.counters.add(Counter::ChallengeAck, wire.sent.segments as u64);
         self.resolve_later(port, segment.key.remote_ip(), now);
     }

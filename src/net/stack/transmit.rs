@@ -67,12 +67,14 @@ impl<P: Port, S: Default> Stack<P, S> {
                 break;
             }
             let queued = tcb.send_queue();
+            let before = wire.sent.segments;
             let sent = self.engine.send(now, tcb, &mut wire);
+            if wire.sent.segments > before {
+                slot.numbers.sent(&wire.sent.last);
+            }
             // One segment that carried all there is needs no second call to say so.
             more = sent && wire.sent.payload < queued;
         }
-        let sent = wire.sent;
-        slot.note(&sent);
         if !self.unresolved.is_empty() {
             let to = slot.key.remote_ip();
             self.resolve_later(port, to, now);
@@ -102,7 +104,11 @@ impl<P: Port, S: Default> Stack<P, S> {
         match state {
             State::Closed | State::Listen => return After::Free(ended(slot)),
             State::TimeWait => {
-                let state = timewait::State { snd_nxt: slot.last.seq_end(), rcv_nxt: slot.last.ack(), ts_recent: None };
+                let state = timewait::State {
+                    snd_nxt: slot.numbers.snd_nxt(),
+                    rcv_nxt: slot.numbers.rcv_nxt(),
+                    ts_recent: None,
+                };
                 if time_wait.insert(&slot.key, state, now) {
                     counters.inc(Counter::TimeWaitRecycled);
                 }

@@ -1,0 +1,397 @@
+//! What stands between a connection's segments and smoltcp: RFC 5961, and what smoltcp would take for something it is not.
+//!
+//! Owns each connection's sequence numbers as both ends know them, the judgement of every segment that is not simply the
+//! next one (RFC 9293, 3.10.7.4), and how often such segments are answered. Refuses to hold data, and to judge handshakes
+//! that have no sequence number yet.
+
+use super::{Phase, Stack, wire};
+use crate::limits::{CHAIN_MAX, CHALLENGE_INTERVAL};
+use crate::net::ip::Segment;
+use crate::net::tcb::{Last, Wire};
+use crate::port::Port;
+use crate::telemetry::Counter;
+use crate::time::Instant;
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+/// How far behind SND.UNA an acknowledgment may be: MAX.SND.WND of RFC 5961, 5.2, taken for the largest window without
+/// scaling. Send rings are smaller, so what is older was sent many windows ago.
+const ACK_AGE_MAX: u32 = 65_535;
+const _: () = assert!(crate::limits::RING_MAX <= ACK_AGE_MAX as usize);
+
+/// The sequence numbers of a connection (RFC 9293, 3.3.1).
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Numbers {
+    /// SND.UNA.
+    una: u32,
+    /// SND.NXT: after everything ever sent.
+    nxt: u32,
+    /// RCV.NXT.
+    rcv_nxt: u32,
+    /// The end of the receive window as the peer was told.
+    right: u32,
+    /// The peer's window as last told, not scaled.
+    peer_window: u16,
+    /// RCV.NXT is known.
+    synchronized: bool,
+    /// The peer's FIN was received: no sequence number follows.
+    finished: bool,
+}
+
+/// What to do with a segment.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// smoltcp judges it alike.
+    Pass,
+    /// smoltcp drops it, and acknowledges it: without content once a second at most.
+    Old,
+    /// There is nothing in it.
+    Ignore,
+    /// smoltcp gets part of it, or another acknowledgment.
+    Cut(Cut),
+    /// Drop it and send a challenge ACK.
+    Challenge(Counter),
+    /// Drop it.
+    Drop(Counter),
+}
+
+/// The part of a segment that lies in the window.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+struct Cut {
+    /// Payload bytes left out in front.
+    skip: u16,
+    /// Payload bytes after these.
+    len: u16,
+    fin: bool,
+    ack: u32,
+    window: u16,
+    /// Nothing of it can be taken: it has to be acknowledged as it stands.
+    answer: bool,
+}
+
+impl Numbers {
+    /// Those of a connection of which nothing but a SYN-ACK, telling this window, was sent.
+    pub(super) fn answered(snd_nxt: u32, rcv_nxt: u32, window: u16) -> Numbers {
+        let right = rcv_nxt.wrapping_add(u32::from(window));
+        Numbers { una: snd_nxt.wrapping_sub(1), nxt: snd_nxt, rcv_nxt, right, synchronized: true, ..Numbers::default() }
+    }
+
+    /// SND.NXT.
+    pub(super) fn snd_nxt(&self) -> u32 {
+        self.nxt
+    }
+
+    /// RCV.NXT.
+    pub(super) fn rcv_nxt(&self) -> u32 {
+        self.rcv_nxt
+    }
+
+    /// Whether this is what an established connection mostly gets: an acknowledgment of what was sent, with the next bytes
+    /// or none, inside the window.
+    #[inline]
+    pub(super) fn expects(&self, segment: &Segment) -> bool {
+        segment.flags & (FIN | SYN | RST | ACK) == ACK
+            && segment.seq == self.rcv_nxt
+            && u32::from(segment.payload_len) <= self.right.wrapping_sub(self.rcv_nxt)
+            && segment.ack.wrapping_sub(self.una) <= self.nxt.wrapping_sub(self.una)
+            && !self.finished
+    }
+
+    /// Notes what an acceptable segment acknowledges.
+    #[inline]
+    pub(super) fn acknowledged(&mut self, segment: &Segment) {
+        self.una = segment.ack;
+        self.peer_window = segment.window;
+    }
+
+    /// Notes that smoltcp took `bytes` in order.
+    #[inline]
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.rcv_nxt = self.rcv_nxt.wrapping_add(bytes as u32);
+    }
+
+    /// Notes that smoltcp took the peer's FIN.
+    pub(super) fn finish(&mut self) {
+        if !self.finished {
+            self.finished = true;
+            self.rcv_nxt = self.rcv_nxt.wrapping_add(1);
+        }
+    }
+
+    /// Notes the peer's initial sequence number. What we told of our window, with a SYN, counts from here.
+    pub(super) fn synchronize(&mut self, isn: u32) {
+        if !self.synchronized {
+            self.synchronized = true;
+            self.rcv_nxt = isn.wrapping_add(1);
+            self.right = self.right.wrapping_add(self.rcv_nxt);
+        }
+    }
+
+    /// Notes what was sent. A retransmission does not take SND.NXT back, and an RST says nothing about it.
+    #[inline]
+    pub(super) fn sent(&mut self, last: &Last) {
+        if last.flags() & (SYN | RST) != 0 {
+            return self.sent_control(last);
+        }
+        self.rcv_nxt = last.ack();
+        self.right = self.rcv_nxt.wrapping_add(u32::from(last.window()));
+        let end = last.seq_end();
+        if end.wrapping_sub(self.nxt).cast_signed() > 0 {
+            self.nxt = end;
+        }
+    }
+
+    #[cold]
+    fn sent_control(&mut self, last: &Last) {
+        if last.flags() & RST != 0 {
+            return;
+        }
+        self.nxt = last.seq_end();
+        self.una = self.nxt.wrapping_sub(1);
+        self.right = u32::from(last.window());
+        if last.flags() & ACK != 0 {
+            self.rcv_nxt = last.ack();
+            self.right = self.right.wrapping_add(self.rcv_nxt);
+        }
+    }
+
+    /// The window we told, from RCV.NXT on.
+    fn window(&self) -> u32 {
+        if self.finished { 0 } else { self.right.wrapping_sub(self.rcv_nxt) }
+    }
+
+    /// Judges a segment of a synchronized connection, in the order of RFC 9293, 3.10.7.4 with the changes of RFC 5961.
+    fn judge(&self, segment: &Segment) -> Verdict {
+        let Numbers { una, nxt, rcv_nxt, peer_window, .. } = *self;
+        let window = self.window();
+        let offset = segment.seq.wrapping_sub(rcv_nxt).cast_signed();
+        let starts_inside = offset >= 0 && offset.cast_unsigned() < window;
+        if segment.flags & RST != 0 {
+            return match offset {
+                // RFC 9293, 3.5.3 (SHLD-2): its data is ignored.
+                0 => Verdict::Cut(Cut { skip: 0, len: 0, fin: false, ack: segment.ack, window: 0, answer: false }),
+                _ if starts_inside => Verdict::Challenge(Counter::DropUnexpectedRst),
+                _ => Verdict::Drop(Counter::DropOutOfWindow),
+            };
+        }
+        // RFC 5961, 4.2: wherever it lies.
+        if segment.flags & SYN != 0 {
+            return Verdict::Challenge(Counter::DropUnexpectedSyn);
+        }
+        let fin = segment.flags & FIN != 0;
+        let payload = i64::from(segment.payload_len);
+        let (start, end) = (i64::from(offset), i64::from(offset) + payload);
+        let last = end + i64::from(fin);
+        let occupies = last > start;
+        let at_next = start <= 0 && last > 0;
+        let acceptable = if occupies { at_next || (starts_inside && last > 0) } else { start == 0 || starts_inside };
+        if segment.flags & ACK == 0 {
+            return Verdict::Drop(Counter::DropTcpHeader);
+        }
+        let old = segment.ack.wrapping_sub(una).cast_signed() < 0;
+        if !acceptable {
+            // smoltcp looks at the ACK first, and answers nothing to an old one.
+            return if old { Verdict::Challenge(Counter::DropOutOfWindow) } else { Verdict::Old };
+        }
+        // RFC 5961, 5.2.
+        let oldest = una.wrapping_sub(ACK_AGE_MAX);
+        if segment.ack.wrapping_sub(oldest) > nxt.wrapping_sub(oldest) {
+            return Verdict::Challenge(Counter::DropAckRange);
+        }
+        let skip = (-start).clamp(0, payload);
+        let len = (i64::from(window) - start.max(0)).clamp(0, payload - skip);
+        let whole = skip + len == payload;
+        if whole && skip == 0 && !old {
+            return Verdict::Pass;
+        }
+        // RFC 9293, 3.10.7.4: a duplicate ACK can be ignored. smoltcp ignores its segment.
+        if old && !occupies {
+            return Verdict::Ignore;
+        }
+        let (ack, window) = if old { (una, peer_window) } else { (segment.ack, segment.window) };
+        let answer = len == 0 && !(fin && whole);
+        Verdict::Cut(Cut { skip: skip as u16, len: len as u16, fin: fin && whole, ack, window, answer })
+    }
+}
+
+impl Cut {
+    /// Writes the part of `packet`, which `segment` describes, to `out`. smoltcp looks at no checksum.
+    fn apply<'a>(&self, segment: &Segment, packet: &[u8], out: &'a mut [u8; CHAIN_MAX]) -> Option<(Segment, &'a [u8])> {
+        let headers = packet.len().checked_sub(usize::from(segment.payload_len))?;
+        let tcp = usize::from(segment.l4 - segment.l3);
+        let total = headers + usize::from(self.len);
+        let part = packet[headers..].get(usize::from(self.skip)..)?.get(..usize::from(self.len))?;
+        let out = out.get_mut(..total)?;
+        out[..headers].copy_from_slice(&packet[..headers]);
+        out[headers..].copy_from_slice(part);
+        let seq = segment.seq.wrapping_add(u32::from(self.skip));
+        let flags = if self.fin { segment.flags } else { segment.flags & !FIN };
+        out[tcp + 4..tcp + 8].copy_from_slice(&seq.to_be_bytes());
+        out[tcp + 8..tcp + 12].copy_from_slice(&self.ack.to_be_bytes());
+        out[tcp + 13] = flags;
+        out[tcp + 14..tcp + 16].copy_from_slice(&self.window.to_be_bytes());
+        // IPv4 counts its own header, IPv6 does not.
+        let (at, len) = if segment.ipv6 { (4, total - 40) } else { (2, total) };
+        out[at..at + 2].copy_from_slice(&(len as u16).to_be_bytes());
+        let end = segment.l3 + total as u16;
+        let (ack, window, payload_len) = (self.ack, self.window, self.len);
+        Some((Segment { seq, ack, flags, window, payload_len, end, ..*segment }, out))
+    }
+}
+
+impl<P: Port, S: Default> Stack<P, S> {
+    /// A segment that is not simply the next one of an open connection.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn guard(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
+        let slot = &mut self.slots[index as usize];
+        match slot.phase {
+            // The slot is freed at the end of the turn; its socket may be back in LISTEN.
+            Phase::Ended | Phase::Free => return self.drop_segment(Counter::DropNoConnection),
+            Phase::Handshake => {
+                let refused = segment.flags & (ACK | RST) == ACK && segment.ack != slot.numbers.nxt;
+                // RFC 9293, 3.10.7.4: an ACK of what was not sent is answered by RST.
+                if refused && !self.rst_limit.take(now) {
+                    return self.drop_segment(Counter::DropRstLimit);
+                }
+                let opens = segment.flags & SYN != 0 && (slot.outgoing || segment.flags & ACK == 0);
+                if opens && !refused {
+                    slot.numbers.synchronize(segment.seq);
+                }
+                if opens || refused || slot.outgoing {
+                    return self.take(port, index, segment, packet, now);
+                }
+            }
+            Phase::Open | Phase::Closing => {}
+        }
+        let numbers = &mut self.slots[index as usize].numbers;
+        match numbers.judge(segment) {
+            Verdict::Pass => {
+                numbers.acknowledged(segment);
+                self.take(port, index, segment, packet, now);
+            }
+            Verdict::Old => {
+                self.drop_segment(Counter::DropOutOfWindow);
+                self.take(port, index, segment, packet, now);
+            }
+            Verdict::Cut(cut) => self.take_part(port, index, &cut, segment, packet, now),
+            Verdict::Challenge(reason) => {
+                self.drop_segment(reason);
+                self.challenge(port, index, now);
+            }
+            Verdict::Drop(reason) => self.drop_segment(reason),
+            Verdict::Ignore => {}
+        }
+    }
+
+    fn take_part(&mut self, port: &mut P, index: u32, cut: &Cut, segment: &Segment, packet: &[u8], now: Instant) {
+        let mut scratch = [0; CHAIN_MAX];
+        let Some((part, packet)) = cut.apply(segment, packet, &mut scratch) else {
+            return self.drop_segment(Counter::DropChain);
+        };
+        if part.payload_len != segment.payload_len {
+            self.counters.inc(Counter::SegmentTrimmed);
+        }
+        if part.flags & RST == 0 {
+            self.slots[index as usize].numbers.acknowledged(&part);
+        }
+        self.take(port, index, &part, packet, now);
+        if cut.answer {
+            self.bare_ack(port, index, now);
+        }
+    }
+
+    /// Sends a challenge ACK (RFC 5961, 7), within the limit of the connection and that of the worker. Nobody can learn
+    /// from the latter what happens on another's connection: it changes at random.
+    fn challenge(&mut self, port: &mut P, index: u32, now: Instant) {
+        let slot = &mut self.slots[index as usize];
+        if now < slot.challenge_at || !self.challenge_limit.take(now) {
+            return self.counters.inc(Counter::ChallengeWithheld);
+        }
+        slot.challenge_at = now + CHALLENGE_INTERVAL;
+        self.counters.inc(Counter::ChallengeAck);
+        self.bare_ack(port, index, now);
+    }
+
+    /// Tells the peer where a connection stands.
+    fn bare_ack(&mut self, port: &mut P, index: u32, now: Instant) {
+        let slot = &mut self.slots[index as usize];
+        slot.refresh_header(&self.link);
+        let (key, numbers) = (slot.key, slot.numbers);
+        let mut wire = wire!(self, port, slot.l2.as_ref());
+        wire.bare_ack(&key, numbers.nxt, numbers.rcv_nxt, numbers.window() as u16);
+        if !self.unresolved.is_empty() {
+            self.resolve_later(port, key.remote_ip(), now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::key::FlowKey;
+
+    const PSH: u8 = 8;
+
+    /// 20 bytes at sequence number `seq` in an IPv6 packet.
+    fn segment(seq: u32, flags: u8) -> (Segment, Vec<u8>) {
+        let key = FlowKey::v6([1; 16], [2; 16], 1, 80);
+        let (l3, l4, end, payload_len) = (14, 54, 94, 20);
+        let (ack, window) = (500, 9);
+        let mut packet = vec![0; 40 + 20];
+        packet[4..6].copy_from_slice(&40u16.to_be_bytes());
+        packet.extend(0..20);
+        (Segment { key, seq, ack, l3, l4, end, payload_len, window, flags, ipv6: true }, packet)
+    }
+
+    /// Waits for `rcv_nxt` with a window of 10 bytes; everything sent is acknowledged.
+    fn numbers(rcv_nxt: u32) -> Numbers {
+        let right = rcv_nxt.wrapping_add(10);
+        Numbers { una: 500, nxt: 500, rcv_nxt, right, synchronized: true, ..Numbers::default() }
+    }
+
+    #[test]
+    fn an_ipv6_segment_is_cut_to_the_window_across_the_end_of_numbers() {
+        for rcv_nxt in [1000, 3, 0, u32::MAX - 4] {
+            let (segment, packet) = segment(rcv_nxt.wrapping_sub(5), ACK | PSH | FIN);
+            let Verdict::Cut(cut) = numbers(rcv_nxt).judge(&segment) else { panic!("not cut") };
+            let mut scratch = [0; CHAIN_MAX];
+            let (part, bytes) = cut.apply(&segment, &packet, &mut scratch).unwrap();
+            assert_eq!((part.seq, part.payload_len, part.flags, part.end), (rcv_nxt, 10, ACK | PSH, 84));
+            assert_eq!((&bytes[4..6], bytes.len()), (&[0, 30][..], 70));
+            assert_eq!(bytes[44..48], rcv_nxt.to_be_bytes());
+            assert_eq!(&bytes[60..], (5..15).collect::<Vec<u8>>());
+            assert!(numbers(rcv_nxt).expects(&part), "what is left is the next segment");
+        }
+    }
+
+    #[test]
+    fn the_window_decides_what_a_segment_is() {
+        let numbers = numbers(u32::MAX - 4);
+        let judge = |offset: i32, flags| numbers.judge(&segment((u32::MAX - 4).wrapping_add_signed(offset), flags).0);
+        assert_eq!(judge(-20, ACK), Verdict::Old);
+        assert_eq!(judge(10, ACK), Verdict::Old);
+        assert!(matches!(judge(9, ACK), Verdict::Cut(Cut { skip: 0, len: 1, .. })));
+        assert!(matches!(judge(-20, ACK | FIN), Verdict::Cut(Cut { skip: 20, len: 0, fin: true, answer: false, .. })));
+        assert_eq!(judge(9, RST), Verdict::Challenge(Counter::DropUnexpectedRst));
+        assert_eq!(judge(10, RST), Verdict::Drop(Counter::DropOutOfWindow));
+        assert_eq!(judge(-1, RST), Verdict::Drop(Counter::DropOutOfWindow));
+        assert!(matches!(judge(0, RST), Verdict::Cut(Cut { len: 0, .. })));
+        assert_eq!(judge(1_000_000, SYN), Verdict::Challenge(Counter::DropUnexpectedSyn));
+    }
+
+    #[test]
+    fn an_acknowledgment_is_taken_from_the_largest_window_ago_to_what_was_sent() {
+        let numbers = Numbers { nxt: 600, right: 1_030, ..numbers(1_000) };
+        let judge = |ack| numbers.judge(&Segment { ack, ..segment(1_000, ACK).0 });
+        let refused = Verdict::Challenge(Counter::DropAckRange);
+        assert_eq!([500, 600].map(judge), [Verdict::Pass; 2]);
+        for ack in [499, 500u32.wrapping_sub(ACK_AGE_MAX)] {
+            assert!(matches!(judge(ack), Verdict::Cut(Cut { ack: 500, len: 20, window: 0, .. })), "{ack}");
+        }
+        assert_eq!([601, 500u32.wrapping_sub(ACK_AGE_MAX + 1), 1 << 31].map(judge), [refused; 3]);
+    }
+}

@@ -1,0 +1,388 @@
+//! One worker with the gateway on it, and peers whose every frame a script writes.
+//!
+//! Owns frames and virtual time. Refuses to be a TCP: what a peer sends and acknowledges is the script's.
+
+use crate::script::{ACK, Opt, SYN, Segment, duration};
+use penstock::config::{
+    Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, TcpConfig, WorkersConfig,
+};
+use penstock::gateway::Gateway;
+use penstock::mem::Arena;
+use penstock::net::neighbor::Neighbors;
+use penstock::port::{Caps, Frame};
+use penstock::sim::port::{FramePool, SimPort};
+use penstock::telemetry::{Counter, Counters};
+use penstock::time::{Instant, Now};
+use penstock::worker::{Worker, WorkerParts, arena_size};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const GATEWAY: [u8; 4] = [10, 7, 0, 2];
+const PEER: [u8; 4] = [10, 7, 0, 1];
+/// Head of an answer without the digits of its length, in bytes.
+const HEAD: usize = 74;
+/// Answers there are, in bytes, head included.
+const ANSWERS: [usize; 6] = [100, 500, 1000, 3000, 6000, 20_000];
+/// A worker that has not come to rest after as many turns never does.
+const TURNS: usize = 1_000;
+
+/// A peer's numbers and streams.
+#[derive(Default)]
+struct Peer {
+    /// The gateway's initial sequence number, from its latest SYN.
+    base: u32,
+    /// What the gateway sent, from its first byte on.
+    received: Vec<u8>,
+    /// How much of that was looked at by `answer`.
+    seen: usize,
+}
+
+/// A worker under a script.
+pub struct Bed {
+    worker: Worker<SimPort, Gateway>,
+    pool: FramePool,
+    counters: Arc<Counters>,
+    pub now: Now,
+    peers: HashMap<u16, Peer>,
+    /// The stream that peers send, the first byte at 1.
+    stream: Vec<u8>,
+    isn: u32,
+    sent: VecDeque<(u16, Segment)>,
+}
+
+/// What a script may set before its first segment.
+pub struct Settings {
+    config: Config,
+    isn: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let route = |len: usize| Route {
+            host: None,
+            path: PathMatch::Exact(format!("/{len}")),
+            methods: vec![],
+            respond: DirectResponse { status: 200, headers: vec![], body: Body::Inline(body(len)) },
+        };
+        let config = Config {
+            port: PortConfig {
+                addresses: vec![Cidr { address: GATEWAY.into(), prefix_len: 24 }],
+                ..PortConfig::default()
+            },
+            workers: WorkersConfig { connections: 8, ..WorkersConfig::default() },
+            listeners: vec![Listener { address: None, port: 80 }],
+            http: HttpLimits::default(),
+            tcp: TcpConfig::default(),
+            metrics: penstock::config::MetricsConfig::default(),
+            admin: penstock::config::AdminConfig::default(),
+            log: penstock::config::LogConfig::default(),
+            routes: ANSWERS.map(route).to_vec(),
+        };
+        Settings { config, isn: 1_000_000 }
+    }
+}
+
+impl Settings {
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let (tcp, http) = (&mut self.config.tcp, &mut self.config.http);
+        let number = || value.parse::<u32>().map_err(|_| format!("`{value}` is not a number"));
+        match key {
+            "rx_ring" => tcp.rx_ring = number()? as usize,
+            "tx_ring" => tcp.tx_ring = number()? as usize,
+            "half_open" => tcp.half_open = number()?,
+            "connections" => self.config.workers.connections = number()?,
+            "isn" => self.isn = number()?,
+            "mtu" => self.config.port.mtu = Some(number()? as u16),
+            "handshake_timeout" => tcp.handshake_timeout = duration(value)?,
+            "fin_timeout" => tcp.fin_timeout = duration(value)?,
+            "time_wait" => tcp.time_wait = duration(value)?,
+            "head_timeout" => http.head_timeout = duration(value)?,
+            "body_timeout" => http.body_timeout = duration(value)?,
+            "idle_timeout" => http.idle_timeout = duration(value)?,
+            "write_timeout" => http.write_timeout = duration(value)?,
+            _ => return Err(format!("`{key}` cannot be set")),
+        }
+        Ok(())
+    }
+}
+
+/// Content that makes an answer `len` bytes long.
+fn body(len: usize) -> Vec<u8> {
+    let with_digits = |digits: usize| len.saturating_sub(HEAD + digits);
+    let digits = (1..6).find(|digits| with_digits(*digits).to_string().len() == *digits).expect("a length");
+    (0..with_digits(digits)).map(|i| b'a' + (i % 26) as u8).collect()
+}
+
+impl Bed {
+    pub fn new(settings: Settings) -> Bed {
+        let config = Arc::new(settings.config);
+        let pool = FramePool::new(1_024);
+        let caps = Caps { mac: GATEWAY_MAC, mtu: config.port.mtu.unwrap_or(1500), ..Caps::default() };
+        let counters = Arc::new(Counters::with_requests(1, ANSWERS.len()));
+        let worker = Worker::new(WorkerParts {
+            port: SimPort::new(caps, pool.clone()),
+            app: Gateway::new(&config).expect("routes"),
+            arena: Arena::heap(arena_size(&config)),
+            config,
+            neighbors: Neighbors::new(),
+            counters: counters.clone(),
+            secret: [1, 2, 3, 4],
+            now: Instant::ZERO,
+        });
+        let mut bed = Bed {
+            worker: worker.expect("a worker"),
+            pool,
+            counters,
+            now: Now { mono: Instant::from_millis(1_000), unix_s: 1_700_000_000 },
+            peers: HashMap::new(),
+            stream: Vec::new(),
+            isn: settings.isn,
+            sent: VecDeque::new(),
+        };
+        bed.greet();
+        bed
+    }
+
+    /// Tells the gateway who has the peers' address, as their question for its own does.
+    fn greet(&mut self) {
+        let mut question = [0; 42];
+        question[..6].fill(0xff);
+        question[6..12].copy_from_slice(&PEER_MAC);
+        question[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        question[22..28].copy_from_slice(&PEER_MAC);
+        question[28..32].copy_from_slice(&PEER);
+        question[38..42].copy_from_slice(&GATEWAY);
+        self.push(&question);
+        self.settle();
+    }
+
+    pub fn connections(&self) -> usize {
+        self.worker.connections()
+    }
+
+    pub fn time_waits(&self) -> usize {
+        self.worker.stack().time_waits()
+    }
+
+    /// Frames that nobody gave back.
+    pub fn leaked(&self) -> usize {
+        self.pool.live() - self.worker.stack().frames_held()
+    }
+
+    pub fn drain(&mut self) {
+        self.worker.drain(self.now);
+        self.settle();
+    }
+
+    /// The value of a counter, by name without prefix and suffix, and label.
+    pub fn count(&self, name: &str, label: &str) -> Option<u64> {
+        let is_it = |counter: &&Counter| {
+            let (full, _, value, _) = counter.describe();
+            full.trim_start_matches("penstock_").trim_end_matches("_total") == name && value == label
+        };
+        Counter::ALL.iter().find(is_it).map(|counter| self.counters.read(*counter))
+    }
+
+    /// Adds to what peers send.
+    pub fn stream(&mut self, bytes: &[u8]) {
+        self.stream.extend_from_slice(bytes);
+    }
+
+    /// The next segment that the gateway sent.
+    pub fn next_sent(&mut self) -> Option<(u16, Segment)> {
+        self.sent.pop_front()
+    }
+
+    /// Bytes of the answer that the gateway sent in order and that were not looked at before.
+    pub fn take_answer(&mut self, peer: u16) -> Vec<u8> {
+        let peer = self.peers.entry(peer).or_default();
+        let bytes = peer.received[peer.seen..].to_vec();
+        peer.seen = peer.received.len();
+        bytes
+    }
+
+    /// Lets time pass until the gateway sends something, at most `time`; returns how much passed.
+    pub fn wait(&mut self, time: Duration) -> Duration {
+        let start = self.now.mono;
+        let step = Duration::from_millis(if time > Duration::from_secs(20) { 10 } else { 1 });
+        while self.sent.is_empty() && self.now.mono.since(start) < time {
+            self.now.mono = self.now.mono + step;
+            self.settle();
+        }
+        self.now.mono.since(start)
+    }
+
+    /// Sends a peer's segment; the worker sees it at once unless it is held.
+    pub fn inject(&mut self, peer: u16, segment: &Segment, held: bool) {
+        let base = self.peers.entry(peer).or_default().base;
+        let bytes = frame(peer, segment, self.isn, base, &self.stream);
+        self.push(&bytes);
+        if !held {
+            self.settle();
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let frame = self.pool.frame(bytes).expect("the pool holds all frames");
+        self.worker.port_mut().rx.push_back(frame);
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..TURNS {
+            let turn = self.worker.turn(self.now);
+            let frames: Vec<Vec<u8>> =
+                self.worker.port_mut().tx.drain(..).map(|frame| frame.bytes().to_vec()).collect();
+            frames.iter().for_each(|bytes| self.take(bytes));
+            if turn.is_idle() && self.worker.port().rx.is_empty() {
+                return;
+            }
+        }
+        panic!("the worker does not come to rest");
+    }
+
+    /// Reads a frame of the gateway's, whose checksums and stream have to be right.
+    fn take(&mut self, bytes: &[u8]) {
+        if bytes[12..14] != [8, 0] {
+            return;
+        }
+        let end = 14 + usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+        let (ip, tcp) = (&bytes[14..34], &bytes[34..end]);
+        assert_eq!((sum(&[ip]), sum(&[&pseudo(ip, tcp.len()), tcp])), (0xffff, 0xffff), "checksums");
+        let name = u16::from_be_bytes([tcp[2], tcp[3]]) - 1_024;
+        let peer = self.peers.entry(name).or_default();
+        let word = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().expect("four bytes"));
+        let (seq, ack, flags) = (word(4), word(8), tcp[13] & 0x3f);
+        let options_end = usize::from(tcp[12] >> 4) * 4;
+        if flags & SYN != 0 {
+            // A retransmission changes nothing.
+            *peer = if peer.base == seq { std::mem::take(peer) } else { Peer { base: seq, ..Peer::default() } };
+        }
+        let relative = |number: u32, base: u32| i64::from(number.wrapping_sub(base).cast_signed());
+        let (seq, payload) = (relative(seq, peer.base), &tcp[options_end..]);
+        collect(&mut peer.received, seq, payload);
+        let segment = Segment {
+            flags,
+            seq: Some(seq),
+            len: Some(payload.len()),
+            ack: (flags & ACK != 0).then(|| relative(ack, self.isn)),
+            window: Some(u16::from_be_bytes([tcp[14], tcp[15]])),
+            urgent: Some(u16::from_be_bytes([bytes[52], bytes[53]])),
+            options: Some(read_options(&tcp[20..options_end], self.isn)),
+            damaged: false,
+        };
+        self.sent.push_back((name, segment));
+    }
+}
+
+/// The Internet checksum's sum (RFC 1071): 0xffff over what has its checksum in place. Parts but the last have even lengths.
+fn sum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let total: u64 = words.map(|word| u64::from(word[0]) << 8 | u64::from(word.get(1).copied().unwrap_or(0))).sum();
+    (0..4).fold(total, |total, _| (total >> 16) + (total & 0xffff)) as u16
+}
+
+/// TCP's pseudo-header (RFC 9293, 3.1) of the packet whose IPv4 header is `ip`.
+fn pseudo(ip: &[u8], tcp_len: usize) -> Vec<u8> {
+    [&ip[12..20], &[0, 6], &(tcp_len as u16).to_be_bytes()].concat()
+}
+
+/// Adds a payload to what was received; what was sent before has to be the same again.
+fn collect(received: &mut Vec<u8>, seq: i64, payload: &[u8]) {
+    let Ok(at) = usize::try_from(seq - 1) else { return };
+    if payload.is_empty() || at > received.len() {
+        return;
+    }
+    let again = payload.len().min(received.len() - at);
+    assert!(received[at..at + again] == payload[..again], "a retransmission with other bytes, at {seq}");
+    received.extend_from_slice(&payload[again..]);
+}
+
+/// An Ethernet frame with a peer's segment.
+fn frame(peer: u16, segment: &Segment, isn: u32, base: u32, stream: &[u8]) -> Vec<u8> {
+    let (seq, len) = (segment.seq.expect("parsed"), segment.len.expect("parsed"));
+    let mut options = write_options(segment.options.as_deref().unwrap_or(&[]), base);
+    options.resize(options.len().next_multiple_of(4), 0);
+    let mut bytes = vec![0; 14 + 20 + 20];
+    bytes[..6].copy_from_slice(&GATEWAY_MAC);
+    bytes[6..12].copy_from_slice(&PEER_MAC);
+    bytes[12..14].copy_from_slice(&[8, 0]);
+    bytes[14..26].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    bytes[26..30].copy_from_slice(&PEER);
+    bytes[30..34].copy_from_slice(&GATEWAY);
+    bytes[34..36].copy_from_slice(&(1_024 + peer).to_be_bytes());
+    bytes[36..38].copy_from_slice(&80u16.to_be_bytes());
+    bytes[38..42].copy_from_slice(&isn.wrapping_add(seq as u32).to_be_bytes());
+    let ack = segment.ack.map_or(0, |ack| base.wrapping_add(ack as u32));
+    bytes[42..46].copy_from_slice(&ack.to_be_bytes());
+    bytes[46] = (((20 + options.len()) / 4) << 4) as u8;
+    bytes[47] = segment.flags;
+    bytes[48..50].copy_from_slice(&segment.window.unwrap_or(65_535).to_be_bytes());
+    bytes[52..54].copy_from_slice(&segment.urgent.unwrap_or(0).to_be_bytes());
+    bytes.extend_from_slice(&options);
+    // A SYN's data begins behind it.
+    let first = seq - 1 + i64::from(segment.flags & SYN != 0);
+    bytes.extend((0..len as i64).map(|i| {
+        let at = usize::try_from(first + i).ok();
+        at.and_then(|at| stream.get(at)).copied().unwrap_or(b'?')
+    }));
+    let total = (bytes.len() - 14) as u16;
+    bytes[16..18].copy_from_slice(&total.to_be_bytes());
+    let ip_sum = !sum(&[&bytes[14..34]]);
+    bytes[24..26].copy_from_slice(&ip_sum.to_be_bytes());
+    let tcp_sum = !sum(&[&pseudo(&bytes[14..34], bytes.len() - 34), &bytes[34..]]);
+    bytes[50..52].copy_from_slice(&tcp_sum.to_be_bytes());
+    if segment.damaged {
+        bytes[50] ^= 0x55;
+    }
+    bytes
+}
+
+fn write_options(options: &[Opt], base: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for option in options {
+        match option {
+            Opt::Mss(mss) => bytes.extend([&[2, 4][..], &mss.to_be_bytes()].concat()),
+            Opt::Wscale(shift) => bytes.extend([3, 3, *shift]),
+            Opt::SackOk => bytes.extend([4, 2]),
+            Opt::Sack(blocks) => {
+                bytes.extend([5, 2 + 8 * blocks.len() as u8]);
+                for edge in blocks.iter().flat_map(|(from, to)| [from, to]) {
+                    bytes.extend(base.wrapping_add(*edge as u32).to_be_bytes());
+                }
+            }
+            Opt::Timestamps(value, echo) => {
+                bytes.extend([&[8, 10][..], &value.to_be_bytes(), &echo.to_be_bytes()].concat());
+            }
+            Opt::Raw(byte) => bytes.push(*byte),
+        }
+    }
+    bytes
+}
+
+/// Options in their order, without padding.
+fn read_options(mut bytes: &[u8], isn: u32) -> Vec<Opt> {
+    let mut options = Vec::new();
+    while let [kind, rest @ ..] = bytes {
+        let len = rest.first().map_or(0, |len| usize::from(*len));
+        let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let edge = |at: usize| i64::from(word(at).wrapping_sub(isn).cast_signed());
+        match (kind, len) {
+            (0, _) => break,
+            (1, _) => {
+                bytes = rest;
+                continue;
+            }
+            (2, 4) => options.push(Opt::Mss(word(0) as u16)),
+            (3, 3) => options.push(Opt::Wscale(bytes[2])),
+            (4, 2) => options.push(Opt::SackOk),
+            (5, _) => options.push(Opt::Sack((2..len).step_by(8).map(|at| (edge(at), edge(at + 4))).collect())),
+            (8, 10) => options.push(Opt::Timestamps(word(2), word(6))),
+            _ => options.push(Opt::Raw(*kind)),
+        }
+        bytes = bytes.get(len.max(2)..).unwrap_or(&[]);
+    }
+    options
+}
