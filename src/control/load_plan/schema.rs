@@ -192,8 +192,8 @@ pub static WORKERS: Schema = Schema {
         key(
             "count",
             Kind::Integer(1, limits::WORKERS_MAX as u64),
-            "planned",
-            "Workers, one core and queue pair each. Planned from CPUs and queues when left out.",
+            "one",
+            "Workers, one core and queue pair each. More than one is refused for now: answers must come to the worker that asked.",
         ),
         key(
             "hugepages",

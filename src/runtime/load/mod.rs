@@ -102,6 +102,7 @@ impl Field {
     /// `Exit::Environment` when EAL, a device or memory cannot be had.
     pub fn open(options: FieldOptions) -> Result<Field, Failure> {
         let FieldOptions { eal_args, config, gateway, mut stamp } = options;
+        one_worker(&config)?;
         let machine = Machine::look();
         dpdk::show_by(say_dpdk);
         let planned = eal_args.is_none();
@@ -242,6 +243,16 @@ impl Field {
         tear_down(bed);
         drop(eal);
         ended
+    }
+}
+
+/// An answer has to come to the queue of the worker that asked. Which queue that is only the device's hash tells, and choosing
+/// source ports by it is not built.
+fn one_worker(config: &Config) -> Result<(), Failure> {
+    match config.workers.count {
+        None | Some(0 | 1) => Ok(()),
+        Some(count) => Err(Failure::new(Exit::Plan, format!("{count} workers: a load run has one for now"))
+            .fix("--workers 1; for more load run several machines, and join their results: penstock load merge")),
     }
 }
 
