@@ -17,6 +17,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_(get_port_by_name|get_name_by_port|count_avail)",
     "rte_eth_(find_next_owned_by|rx_queue_setup|tx_queue_setup|macaddr_get|link_get_nowait|stats_get)",
     "rte_eth_dev_rx_intr_ctl_q|rte_epoll_wait",
+    "rte_eth_dev_rss_(hash_conf_get|reta_query)",
     "rte_eth_(allmulticast_enable|promiscuous_enable|xstats_get|xstats_get_names)",
 ];
 
@@ -89,7 +90,9 @@ fn generate(cflags: &[String]) {
         .derive_debug(false)
         .derive_default(false)
         .allowlist_var("SHIM_.*")
-        .allowlist_type("rte_eth_(conf|dev_info|rxconf|txconf|link|stats|xstat|xstat_name|rx_mq_mode)")
+        .allowlist_type(
+            "rte_eth_(conf|dev_info|rss_conf|rss_reta_entry64|rxconf|txconf|link|stats|xstat|xstat_name|rx_mq_mode)",
+        )
         // An mbuf's fields are reached by the SHIM_MBUF_ offsets.
         .opaque_type("rte_mbuf")
         .opaque_type("rte_mempool")

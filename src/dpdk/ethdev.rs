@@ -204,6 +204,29 @@ impl EthPort {
         }
     }
 
+    /// What the started device spreads segments by: its hash key and table; None where it does not say.
+    pub fn rss(&self) -> Option<(Vec<u8>, Vec<u16>, bool)> {
+        let mut key = vec![0u8; usize::from(self.info.hash_key_size).max(40)];
+        // SAFETY: all zero is a value of this structure of integers and a pointer.
+        let mut conf: sys::rte_eth_rss_conf = unsafe { core::mem::zeroed() };
+        (conf.rss_key, conf.rss_key_len) = (key.as_mut_ptr(), key.len() as u8);
+        // SAFETY: the port exists; the key has the length told, which the driver writes to at most.
+        if unsafe { sys::rte_eth_dev_rss_hash_conf_get(self.device.id, &mut conf) } < 0 {
+            return None;
+        }
+        let size = usize::from(self.info.reta_size);
+        // SAFETY: all zero is a value of this structure of integers.
+        let group: sys::rte_eth_rss_reta_entry64 = unsafe { core::mem::zeroed() };
+        let mut groups = vec![sys::rte_eth_rss_reta_entry64 { mask: u64::MAX, ..group }; size.div_ceil(RETA_GROUP)];
+        // SAFETY: the port exists; there are groups for `size` entries.
+        let code = unsafe { sys::rte_eth_dev_rss_reta_query(self.device.id, groups.as_mut_ptr(), size as u16) };
+        if code < 0 {
+            return None;
+        }
+        let table = (0..size).map(|i| groups[i / RETA_GROUP].reta[i % RETA_GROUP]).collect();
+        Some((key, table, conf.rss_hf & sys::SHIM_RSS_TCP != 0))
+    }
+
     /// The device's basic counters, then its extended ones.
     pub fn stats(&self) -> Vec<(String, u64)> {
         super::stats::read(self.device.id)
@@ -324,6 +347,8 @@ impl EthPort {
     }
 }
 
+/// Entries of one group of the indirection table (RTE_ETH_RETA_GROUP_SIZE).
+const RETA_GROUP: usize = 64;
 const WANTED_RSS: u64 = sys::SHIM_RSS_IP | sys::SHIM_RSS_TCP;
 /// No LRO: what it joins is longer than a frame may be.
 const WANTED_RX: u64 = sys::SHIM_RX_OFFLOAD_IPV4_CKSUM

@@ -12,6 +12,7 @@ pub mod key;
 pub mod link;
 pub mod neighbor;
 pub mod rate;
+pub mod rss;
 pub mod source;
 pub mod stack;
 pub mod tcb;

@@ -1,11 +1,14 @@
 //! Addresses and ports of connections that we begin.
 //!
 //! Owns which 4-tuple is tried next: every port of every address in turn, from a random start (RFC 6056, 3.3.3 in spirit:
-//! one counter for each destination), so that a 4-tuple comes back as late as possible. Refuses to know which are in use.
+//! one counter for each destination), so that a 4-tuple comes back as late as possible; of several queues, those whose
+//! answers come to ours. Refuses to know which are in use.
 
 use super::key::FlowKey;
+use super::rss::Rss;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// The 4-tuples to one destination.
 #[derive(Clone, Debug)]
@@ -16,7 +19,12 @@ pub struct Sources {
     /// Ports of each address.
     ports: u32,
     next: u64,
+    /// Answers have to come to this queue.
+    queue: Option<(Arc<Rss>, u16)>,
 }
+
+/// 4-tuples tried for one whose answers come to our queue: more than enough for 128 queues.
+const TRIES_MAX: u64 = 4096;
 
 impl Sources {
     /// 4-tuples from each of `locals` that is of `remote`'s family; None when there is none, or no port. `start`: a random
@@ -28,16 +36,36 @@ impl Sources {
         }
         let first = (*ports.start()).max(1);
         let ports = u32::from(*ports.end()) - u32::from(first) + 1;
-        Some(Sources { remote, locals, first, ports, next: start })
+        Some(Sources { remote, locals, first, ports, next: start, queue: None })
     }
 
-    /// How many there are.
+    /// Only those whose answers the device gives to this queue.
+    #[must_use]
+    pub fn for_queue(mut self, rss: Arc<Rss>, queue: u16) -> Sources {
+        self.queue = Some((rss, queue));
+        self
+    }
+
+    /// How many there are, for all queues.
     pub fn count(&self) -> u64 {
         u64::from(self.ports) * self.locals.len() as u64
     }
 
     /// The next one. Addresses alternate, so that few connections already spread over all of them.
     pub fn draw(&mut self) -> FlowKey {
+        let mut key = self.step();
+        if let Some((rss, queue)) = self.queue.clone() {
+            for _ in 1..TRIES_MAX.min(self.count()) {
+                if rss.queue(&key) == queue {
+                    break;
+                }
+                key = self.step();
+            }
+        }
+        key
+    }
+
+    fn step(&mut self) -> FlowKey {
         let at = self.next % self.count();
         self.next = self.next.wrapping_add(1) % self.count();
         let local = self.locals[(at % self.locals.len() as u64) as usize];
@@ -73,6 +101,25 @@ mod tests {
         let (first, second) = (round(&mut sources), round(&mut sources));
         assert_eq!((first.len(), &first), (12, &second));
         assert!(first.iter().all(|key| key.remote_ip() == remote.ip() && key.local_port >= 65_530));
+    }
+
+    #[test]
+    fn each_queue_gets_its_own_and_together_they_get_all() {
+        let remote = "10.0.0.9:80".parse().unwrap();
+        let local = ["10.0.0.1".parse().unwrap()];
+        let key = (0..40u32).map(|i| (i * 37 + 11) as u8).collect();
+        let rss = Arc::new(Rss::new(key, (0..64).map(|i| i % 4).collect(), true).unwrap());
+        let mut seen = HashSet::new();
+        for queue in 0..4 {
+            let sources = Sources::new(remote, &local, &(1024..=2047), 5).unwrap();
+            let mut own = sources.for_queue(Arc::clone(&rss), queue);
+            for _ in 0..1024 {
+                let key = own.draw();
+                assert_eq!(rss.queue(&key), queue);
+                seen.insert(key);
+            }
+        }
+        assert_eq!(seen.len(), 1024);
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub struct LoadRunArguments {
     /// Largest IP packet sent, in bytes
     #[arg(long, value_name = "BYTES", help_heading = "Network")]
     pub mtu: Option<String>,
-    /// Workers, one core each; one for now [default: 1]
+    /// Workers, one core each; several need a device with RSS [default: 1]
     #[arg(long, value_name = "NUMBER", help_heading = "Network")]
     pub workers: Option<String>,
 

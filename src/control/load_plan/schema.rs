@@ -193,7 +193,7 @@ pub static WORKERS: Schema = Schema {
             "count",
             Kind::Integer(1, limits::WORKERS_MAX as u64),
             "one",
-            "Workers, one core and queue pair each. More than one is refused for now: answers must come to the worker that asked.",
+            "Workers, one core and queue pair each. More than one needs a device that tells its RSS key and table.",
         ),
         key(
             "hugepages",

@@ -18,6 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::loadgen::plan::Plan;
 use crate::loadgen::recorder::IntervalQueues;
 use crate::net::neighbor::Neighbors;
+use crate::net::rss::Rss;
 use crate::report::collect::{Ending, Health, Label};
 use crate::report::model::Aborted;
 use crate::report::{Collector, Live, Run, Stamp};
@@ -87,6 +88,7 @@ pub struct Field {
     config: Config,
     stamp: Stamp,
     neighbors: Arc<Neighbors>,
+    rss: Option<Arc<Rss>>,
     gateway: Option<InnerGateway>,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -102,7 +104,6 @@ impl Field {
     /// `Exit::Environment` when EAL, a device or memory cannot be had.
     pub fn open(options: FieldOptions) -> Result<Field, Failure> {
         let FieldOptions { eal_args, config, gateway, mut stamp } = options;
-        one_worker(&config)?;
         let machine = Machine::look();
         dpdk::show_by(say_dpdk);
         let planned = eal_args.is_none();
@@ -116,6 +117,7 @@ impl Field {
         let started = start_ports(&eal, &config, gateway.as_ref());
         eal.settle(started.is_ok());
         let (bed, queues, inner) = started?;
+        let rss = spread(&bed)?;
         let (sender, events) = mpsc::channel();
         let mut worker_cpus: Vec<usize> = bed.lcores.iter().flat_map(Lcore::cpus).collect();
         worker_cpus.extend(inner.iter().flat_map(|(bed, _, _)| &bed.lcores).flat_map(Lcore::cpus));
@@ -135,6 +137,7 @@ impl Field {
             config,
             stamp,
             neighbors: Neighbors::new(),
+            rss,
             gateway,
             events,
             sender,
@@ -175,6 +178,7 @@ impl Field {
             plan: Arc::clone(&job.plan),
             config: Arc::new(config),
             neighbors: Arc::clone(&self.neighbors),
+            rss: self.rss.clone(),
             workers,
         });
         let before = self.bed.port.stats();
@@ -246,14 +250,21 @@ impl Field {
     }
 }
 
-/// An answer has to come to the queue of the worker that asked. Which queue that is only the device's hash tells, and choosing
-/// source ports by it is not built.
-fn one_worker(config: &Config) -> Result<(), Failure> {
-    match config.workers.count {
-        None | Some(0 | 1) => Ok(()),
-        Some(count) => Err(Failure::new(Exit::Plan, format!("{count} workers: a load run has one for now"))
-            .fix("--workers 1; for more load run several machines, and join their results: penstock load merge")),
+/// How answers find the queue of the worker that asked. With one queue they cannot miss it.
+fn spread(bed: &Bed) -> Result<Option<Arc<Rss>>, Failure> {
+    let queues = bed.lcores.len();
+    if queues == 1 {
+        return Ok(None);
     }
+    let rss = bed.port.rss().and_then(|(key, table, ports)| Rss::new(key, table, ports));
+    rss.map(|rss| Some(Arc::new(rss))).ok_or_else(|| {
+        let what = format!(
+            "{queues} workers: {} does not tell how it spreads answers over its queues (no RSS key and table)",
+            bed.port.name()
+        );
+        Failure::new(Exit::Environment, what)
+            .fix("--workers 1; or run several machines, and join their results: penstock load merge")
+    })
 }
 
 /// Frames dropped for these reasons were meant for us.

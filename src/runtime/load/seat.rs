@@ -12,6 +12,7 @@ use crate::loadgen::record::{DURATION_MAX, Recording, histogram};
 use crate::loadgen::recorder::IntervalQueues;
 use crate::net::isn::Isn;
 use crate::net::neighbor::Neighbors;
+use crate::net::rss::Rss;
 use crate::net::source::Sources;
 use crate::runtime::parts;
 use crate::runtime::turn_loop::Event;
@@ -56,6 +57,8 @@ pub(super) struct Common {
     pub(super) plan: Arc<Plan>,
     pub(super) config: Arc<Config>,
     pub(super) neighbors: Arc<Neighbors>,
+    /// How the device spreads answers over the queues of several lcores.
+    pub(super) rss: Option<Arc<Rss>>,
     /// Lcores of the run.
     pub(super) workers: usize,
 }
@@ -158,7 +161,7 @@ fn build(seat: Seat, common: &Common) -> Result<ClientWorker<QueuePort, Generato
     let (arena, _) = parts::build_arena(config, client::client_arena_size(config), node)?;
     let secret = parts::build_secret()?;
     let locals: Vec<IpAddr> = config.port.addresses.iter().map(|cidr| cidr.address).collect();
-    let share = sources(plan, &locals, number, common.workers, secret[3])?;
+    let share = sources(common, &locals, number, secret[3])?;
     let caller = Generator::new(GeneratorParts {
         plan: Arc::clone(plan),
         worker: number,
@@ -190,18 +193,18 @@ fn chooser(common: &Common) -> Isn {
     Isn::new([0x7065_6e73, 0x746f_636b], (started / 4) as u32)
 }
 
-/// The 4-tuples of one lcore: its part of the ports, of every address.
-fn sources(plan: &Plan, locals: &[IpAddr], number: usize, workers: usize, start: u64) -> Result<Sources, Failure> {
-    let remote = plan.target.address;
-    let (first, last) = (*plan.source_ports.start(), *plan.source_ports.end());
-    let share = (u32::from(last - first) + 1) / workers as u32;
-    let from = u32::from(first) + share * number as u32;
-    let to = if number + 1 == workers { u32::from(last) } else { from + share.saturating_sub(1) };
-    let own = Sources::new(remote, locals, &(from as u16..=to as u16), start);
+/// The 4-tuples of one lcore: those whose answers come to its queue.
+fn sources(common: &Common, locals: &[IpAddr], number: usize, start: u64) -> Result<Sources, Failure> {
+    let remote = common.plan.target.address;
+    let all = Sources::new(remote, locals, &common.plan.source_ports, start);
     let family = if remote.is_ipv4() { "IPv4" } else { "IPv6" };
-    own.ok_or_else(|| {
+    let all = all.ok_or_else(|| {
         Failure::new(Exit::Plan, format!("no {family} address of ours to reach {remote} from"))
             .fix("name one: --source 10.7.0.1/24 or --source fd00:7::1/64, or addresses under [port] of the plan")
+    })?;
+    Ok(match &common.rss {
+        Some(rss) => all.for_queue(Arc::clone(rss), number as u16),
+        None => all,
     })
 }
 
