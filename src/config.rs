@@ -152,6 +152,8 @@ pub struct TcpConfig {
     pub handshake_timeout: Duration,
     /// From our FIN, queued behind the last answer, to the end of the connection.
     pub fin_timeout: Duration,
+    /// The least retransmission timeout of an established connection, 20 ms..=1 s.
+    pub rto_min: Duration,
     /// TIME-WAIT: 2 MSL of RFC 9293, 3.4.1, shortened as usual to 60 s or less.
     pub time_wait: Duration,
     /// TIME-WAIT entries per worker.
@@ -370,6 +372,7 @@ impl Default for TcpConfig {
             syn_cookies: SynCookies::Auto,
             handshake_timeout: Duration::from_secs(10),
             fin_timeout: Duration::from_secs(20),
+            rto_min: Duration::from_millis(200),
             time_wait: Duration::from_secs(60),
             time_wait_entries: 32_768,
         }

@@ -20,6 +20,7 @@ use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
 use arrayvec::ArrayVec;
 use core::net::IpAddr;
+use core::time::Duration;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
@@ -306,9 +307,14 @@ impl TxToken for Discard {
     }
 }
 
+/// smoltcp's least retransmission timeout, and its first (RFC 6298, 2.1 and 2.4).
+const RTO_MIN: Duration = Duration::from_secs(1);
+
 /// The worker's one smoltcp `Interface`.
 pub struct Engine {
     iface: Interface,
+    /// How many times faster the clocks of quickened connections run.
+    pace: u32,
 }
 
 impl Engine {
@@ -318,7 +324,15 @@ impl Engine {
         config.random_seed = seed;
         let mut iface = Interface::new(config, &mut Blueprint(mtu), smol(now));
         iface.set_any_ip(true);
-        Engine { iface }
+        Engine { iface, pace: 1 }
+    }
+
+    /// With retransmission timeouts of at least `rto_min`, at most a second, for quickened connections.
+    #[must_use]
+    pub fn with_rto_min(mut self, rto_min: Duration) -> Engine {
+        let ns = rto_min.as_nanos().max(1);
+        self.pace = u32::try_from(RTO_MIN.as_nanos() / ns).unwrap_or(u32::MAX).max(1);
+        self
     }
 
     /// An engine for one call, in which a connection begins with the initial sequence number `isn`: smoltcp draws those from
@@ -331,7 +345,8 @@ impl Engine {
     #[inline]
     pub fn receive<'a, P: Port>(&mut self, now: Instant, tcb: &mut Tcb, packet: &'a [u8], wire: &mut Wire<'a, P>) {
         wire.packet = Some(packet);
-        tcb.set.with(|set| self.iface.poll_ingress_single(smol(now), wire, set));
+        let now = smol(tcb.local(now, self.pace));
+        tcb.set.with(|set| self.iface.poll_ingress_single(now, wire, set));
     }
 
     /// Answers a packet that belongs to no connection: an RST, or nothing.
@@ -343,14 +358,17 @@ impl Engine {
     /// Sends at most one segment; false when there was nothing to send or no room.
     #[inline]
     pub fn send<P: Port>(&mut self, now: Instant, tcb: &mut Tcb, wire: &mut Wire<'_, P>) -> bool {
-        let result = tcb.set.with(|set| self.iface.poll_egress(smol(now), wire, set));
+        let now = smol(tcb.local(now, self.pace));
+        let result = tcb.set.with(|set| self.iface.poll_egress(now, wire, set));
         result == PollResult::SocketStateChanged
     }
 
     /// When the connection next has something to do by itself; None: only when a packet arrives.
     pub fn poll_at(&mut self, now: Instant, tcb: &mut Tcb) -> Option<Instant> {
-        let at = tcb.set.with(|set| self.iface.poll_at(smol(now), set))?;
-        Some(Instant::from_nanos(u64::try_from(at.total_micros()).unwrap_or(0) * 1_000))
+        let local = smol(tcb.local(now, self.pace));
+        let at = tcb.set.with(|set| self.iface.poll_at(local, set))?;
+        let at = Instant::from_nanos(u64::try_from(at.total_micros()).unwrap_or(0) * 1_000);
+        Some(tcb.real(at, self.pace))
     }
 }
 
@@ -373,6 +391,8 @@ fn only() -> SocketHandle {
 /// One connection's socket and rings, all in one block of the arena.
 pub struct Tcb {
     set: Lent<OneSocket>,
+    /// From here on the connection's clock runs faster, by the engine's pace; FAR: not yet.
+    paced_from: Instant,
 }
 
 impl Tcb {
@@ -421,7 +441,32 @@ impl Tcb {
             debug_assert_eq!(handle, only());
             set
         });
-        Tcb { set }
+        Tcb { set, paced_from: Instant::FAR }
+    }
+
+    /// Has the connection's clock run at the engine's pace from now on: every timeout of smoltcp's, of which the least is a
+    /// second, is so much shorter. For the time after the handshake, whose round trip is not yet known.
+    pub fn quicken(&mut self, now: Instant) {
+        self.paced_from = self.paced_from.min(now);
+    }
+
+    /// The connection's time.
+    #[inline]
+    fn local(&self, now: Instant, pace: u32) -> Instant {
+        if now <= self.paced_from {
+            return now;
+        }
+        let elapsed = now.nanos() - self.paced_from.nanos();
+        Instant::from_nanos(self.paced_from.nanos().saturating_add(elapsed.saturating_mul(u64::from(pace))))
+    }
+
+    /// When the connection's time is `at`, rounded up.
+    fn real(&self, at: Instant, pace: u32) -> Instant {
+        if at <= self.paced_from {
+            return at;
+        }
+        let elapsed = at.nanos() - self.paced_from.nanos();
+        Instant::from_nanos(self.paced_from.nanos().saturating_add(elapsed.div_ceil(u64::from(pace))))
     }
 
     /// Starts loading the socket's cache lines.

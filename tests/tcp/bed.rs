@@ -75,7 +75,8 @@ impl Default for Settings {
             workers: WorkersConfig { connections: 8, ..WorkersConfig::default() },
             listeners: vec![Listener { address: None, port: 80 }],
             http: HttpLimits::default(),
-            tcp: TcpConfig::default(),
+            // What RFC 6298, 2.4 asks for; scripts set less.
+            tcp: TcpConfig { rto_min: Duration::from_secs(1), ..TcpConfig::default() },
             metrics: penstock::config::MetricsConfig::default(),
             admin: penstock::config::AdminConfig::default(),
             log: penstock::config::LogConfig::default(),
@@ -98,6 +99,7 @@ impl Settings {
             "mtu" => self.config.port.mtu = Some(number()? as u16),
             "handshake_timeout" => tcp.handshake_timeout = duration(value)?,
             "fin_timeout" => tcp.fin_timeout = duration(value)?,
+            "rto_min" => tcp.rto_min = duration(value)?,
             "time_wait" => tcp.time_wait = duration(value)?,
             "head_timeout" => http.head_timeout = duration(value)?,
             "body_timeout" => http.body_timeout = duration(value)?,

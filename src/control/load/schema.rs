@@ -290,6 +290,13 @@ pub static TCP: Schema = Schema {
              Over it: reset if part of the answer is unread, freed and counted.",
         ),
         key(
+            "rto_min",
+            Kind::Duration(20, SECOND),
+            "\"200ms\"",
+            "The least retransmission timeout once a handshake is over, to within a whole part of a second. RFC 6298, 2.4 asks \
+             for 1s; Linux takes 200ms.",
+        ),
+        key(
             "time_wait",
             Kind::Duration(SECOND, TIME_WAIT_MAX),
             "\"1m\"",

@@ -70,6 +70,7 @@ pub(super) fn tcp(section: &Section) -> TcpConfig {
         },
         handshake_timeout: duration("handshake_timeout", default.handshake_timeout),
         fin_timeout: duration("fin_timeout", default.fin_timeout),
+        rto_min: duration("rto_min", default.rto_min),
         time_wait: duration("time_wait", default.time_wait),
         time_wait_entries: integer("time_wait_entries", default.time_wait_entries),
     }

@@ -84,6 +84,7 @@ half_open = 9
 syn_cookies = "always"
 handshake_timeout = "5s"
 fin_timeout = "6s"
+rto_min = "50ms"
 time_wait = "7s"
 time_wait_entries = 80
 [[route]]
@@ -129,6 +130,7 @@ fn every_key_is_read() {
         syn_cookies: SynCookies::Always,
         handshake_timeout: ms(5000),
         fin_timeout: ms(6000),
+        rto_min: ms(50),
         time_wait: ms(7000),
         time_wait_entries: 80,
     };

@@ -2,14 +2,16 @@
 //!
 //! Owns which connections still need this worker. Refuses to decide how long to wait: the worker does.
 
-use super::{Phase, RTO_MIN, Slot, Stack};
+use super::{Phase, Settings, Slot, Stack};
 use crate::net::tcb::{State, Tcb};
 use crate::port::Port;
 use crate::time::Instant;
 use core::time::Duration;
 
 /// How long a FIN alone is waited for: its first retransmission and the answer to that.
-const FIN_ALONE: Duration = Duration::from_millis(RTO_MIN.as_millis() as u64 + 500);
+fn fin_alone(settings: &Settings) -> Duration {
+    settings.rto_min + Duration::from_millis(500)
+}
 
 /// What a connection still needs.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -27,9 +29,9 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// where to go on, or 0 at the end. Whoever has read everything up to our FIN needs nothing.
     pub fn scan(&mut self, from: usize, max: usize, now: Instant, mut f: impl FnMut(Need, &S)) -> usize {
         let end = self.slots.len().min(from.saturating_add(max));
-        let fin_timeout = self.settings.fin_timeout;
+        let settings = &self.settings;
         for slot in &mut self.slots[from..end] {
-            if let Some(need) = need(slot, now, fin_timeout) {
+            if let Some(need) = need(slot, now, settings) {
                 f(need, &slot.session);
             }
         }
@@ -39,11 +41,11 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Resets every connection that still needs something, at the next turn. Returns how many had been established. The
     /// others are left alone: an RST would take from their clients what these have not read yet.
     pub fn abort_all(&mut self, now: Instant) -> usize {
-        let fin_timeout = self.settings.fin_timeout;
+        let settings = &self.settings;
         let mut aborted = 0;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            if need(slot, now, fin_timeout).is_none() {
+            if need(slot, now, settings).is_none() {
                 continue;
             }
             match slot.phase {
@@ -63,7 +65,7 @@ impl<P: Port, S: Default> Stack<P, S> {
     }
 }
 
-fn need<S>(slot: &mut Slot<S>, now: Instant, fin_timeout: Duration) -> Option<Need> {
+fn need<S>(slot: &mut Slot<S>, now: Instant, settings: &Settings) -> Option<Need> {
     match slot.phase {
         Phase::Free => None,
         Phase::Handshake => Some(Need::Handshake),
@@ -73,7 +75,7 @@ fn need<S>(slot: &mut Slot<S>, now: Instant, fin_timeout: Duration) -> Option<Ne
             let tcb = slot.tcb.as_mut()?;
             let sent = matches!(tcb.state(), State::FinWait1 | State::Closing | State::LastAck);
             // The closing's deadline counts from the FIN or the last acknowledgment.
-            let waits = tcb.send_queue() > 0 || now + fin_timeout < slot.deadline + FIN_ALONE;
+            let waits = tcb.send_queue() > 0 || now + settings.fin_timeout < slot.deadline + fin_alone(settings);
             (sent && waits).then_some(Need::Delivery)
         }
     }

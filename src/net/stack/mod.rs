@@ -37,10 +37,6 @@ use core::time::Duration;
 use guard::Numbers;
 use std::sync::Arc;
 
-/// smoltcp's least retransmission timeout and zero-window probe interval: a timer armed this far ahead is a lower bound
-/// for both.
-const RTO_MIN: Duration = Duration::from_secs(1);
-
 /// Where a connection is in its life. smoltcp holds the exact state; this is what the stack has acted on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 enum Phase {
@@ -95,6 +91,8 @@ struct Settings {
     rx_ring: usize,
     handshake_timeout: Duration,
     fin_timeout: Duration,
+    /// The least retransmission timeout and zero-window probe interval: a timer armed this far ahead is a lower bound for both.
+    rto_min: Duration,
     half_open_max: usize,
     /// Handshakes under way from which a SYN is answered by a cookie.
     cookies_from: usize,
@@ -202,11 +200,12 @@ impl<P: Port, S: Default> Stack<P, S> {
                 rx_ring: tcp.rx_ring,
                 handshake_timeout: tcp.handshake_timeout,
                 fin_timeout: tcp.fin_timeout,
+                rto_min: tcp.rto_min,
                 half_open_max: tcp.half_open as usize,
                 cookies_from: cookies_from(config),
                 listeners: config.listeners.clone(),
             },
-            engine: Engine::new(caps.mtu, isn::subkey(secret, 0)[0], now),
+            engine: Engine::new(caps.mtu, isn::subkey(secret, 0)[0], now).with_rto_min(tcp.rto_min),
             isn,
             cookies: Cookies::new(isn::subkey(secret, 2)),
             link,

@@ -172,6 +172,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         }
         if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
             self.half_open -= 1;
+            slot.tcb.iter_mut().for_each(|tcb| tcb.quicken(now));
         }
         self.changed.push(index, slot);
         if !self.unresolved.is_empty() {

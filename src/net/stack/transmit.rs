@@ -1,6 +1,6 @@
 //! Transmitting: each changed connection flushes a bounded number of segments, then its slot is brought up to date.
 
-use super::{Phase, RTO_MIN, Slot, Stack, wire};
+use super::{Phase, Slot, Stack, wire};
 use crate::limits::SEGMENTS_PER_TURN;
 use crate::net::tcb::{State, Tcb, Wire};
 use crate::net::timewait;
@@ -89,7 +89,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let Some(tcb) = slot.tcb.as_mut() else { return After::Rest };
         let state = tcb.state();
         if state == State::Established && slot.phase == Phase::Open {
-            let at = if tcb.send_queue() > 0 { slot.deadline.min(now + RTO_MIN) } else { slot.deadline };
+            let at = if tcb.send_queue() > 0 { slot.deadline.min(now + self.settings.rto_min) } else { slot.deadline };
             slot.arm(index, at, &mut self.wheel);
             return After::Rest;
         }
@@ -142,7 +142,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             _ if slot.phase == Phase::Ended => return After::Free(ended(slot)),
             _ => {}
         }
-        slot.arm(index, slot.deadline.min(now + RTO_MIN), wheel);
+        slot.arm(index, slot.deadline.min(now + settings.rto_min), wheel);
         After::Rest
     }
 }
