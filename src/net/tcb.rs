@@ -4,6 +4,7 @@
 //! leave as frames through [`Wire`]. smoltcp runs on `Medium::Ip` with any_ip and ignored checksums: `link` has filtered
 //! addresses and verified sums before, and `ip::finish` computes them after.
 
+mod clock;
 mod handshake;
 
 pub use handshake::Quiescent;
@@ -442,31 +443,6 @@ impl Tcb {
             set
         });
         Tcb { set, paced_from: Instant::FAR }
-    }
-
-    /// Has the connection's clock run at the engine's pace from now on: every timeout of smoltcp's, of which the least is a
-    /// second, is so much shorter. For the time after the handshake, whose round trip is not yet known.
-    pub fn quicken(&mut self, now: Instant) {
-        self.paced_from = self.paced_from.min(now);
-    }
-
-    /// The connection's time.
-    #[inline]
-    fn local(&self, now: Instant, pace: u32) -> Instant {
-        if now <= self.paced_from {
-            return now;
-        }
-        let elapsed = now.nanos() - self.paced_from.nanos();
-        Instant::from_nanos(self.paced_from.nanos().saturating_add(elapsed.saturating_mul(u64::from(pace))))
-    }
-
-    /// When the connection's time is `at`, rounded up.
-    fn real(&self, at: Instant, pace: u32) -> Instant {
-        if at <= self.paced_from {
-            return at;
-        }
-        let elapsed = at.nanos() - self.paced_from.nanos();
-        Instant::from_nanos(self.paced_from.nanos().saturating_add(elapsed.div_ceil(u64::from(pace))))
     }
 
     /// Starts loading the socket's cache lines.

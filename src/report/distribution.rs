@@ -98,9 +98,17 @@ impl Distribution {
     }
 }
 
-/// A percentile, 0 to 100; 0 when nothing was recorded.
+/// A percentile, 0 to 100, by the nearest rank: the smallest value that at least this share does not exceed; 0 when nothing was
+/// recorded.
 pub fn percentile_of<C: Counter>(histogram: &Histogram<C>, percentile: f64) -> u64 {
-    if histogram.is_empty() { 0 } else { histogram.value_at_quantile(percentile / 100.0) }
+    if histogram.is_empty() {
+        return 0;
+    }
+    let len = histogram.len() as f64;
+    // 99.9 % of 1,000 is the rank 999, and in binary fractions a little more.
+    let rank = (percentile / 100.0 * len - 1e-6).ceil().clamp(1.0, len);
+    // The middle of the rank's share, which no rounding moves to a neighbour.
+    histogram.value_at_quantile((rank - 0.5) / len)
 }
 
 /// Adds a histogram with smaller counters. Both have the bounds of [`record::histogram`], so nothing is lost.
