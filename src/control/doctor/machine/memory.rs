@@ -39,6 +39,9 @@ pub struct Node {
     pub pages: Vec<PageSize>,
 }
 
+/// More pages than any machine has; what goes beyond is not a number of pages, and sums stay sums.
+const PAGES_MAX: u64 = 1 << 40;
+
 impl Memory {
     pub fn read(root: &Root) -> Memory {
         let meminfo = root.text_or_empty("proc/meminfo");
@@ -78,7 +81,7 @@ fn two_mib(pages: &[PageSize]) -> PageSize {
 fn pages(root: &Root, folder: &str) -> Vec<PageSize> {
     let size = |name: String| {
         let kib = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
-        let number = |file: &str| root.number(&format!("{folder}/{name}/{file}")).unwrap_or(0);
+        let number = |file: &str| root.number::<u64>(&format!("{folder}/{name}/{file}")).unwrap_or(0).min(PAGES_MAX);
         Some(PageSize { kib, reserved: number("nr_hugepages"), free: number("free_hugepages") })
     };
     let mut pages: Vec<PageSize> = root.names(folder).into_iter().filter_map(size).collect();
