@@ -217,7 +217,8 @@ impl Generator {
         }
         while self.unsent(now) {}
         let stage = self.schedule.stage(self.elapsed(now));
-        let elapsed = Instant::from_nanos(self.elapsed(now));
+        // Answers that came after the end count in the last interval.
+        let elapsed = Instant::from_nanos(self.elapsed(now).min(self.schedule.end()));
         self.recorder.finish(elapsed, stage)
     }
 
@@ -237,7 +238,8 @@ impl Generator {
     #[inline]
     fn run(&mut self, now: Instant) -> Option<Order> {
         let elapsed = self.elapsed(now);
-        if self.recorder.is_full(Instant::from_nanos(elapsed)) {
+        // The last interval takes in what is sent just after the end, and stays open for answers.
+        if elapsed < self.schedule.end() && self.recorder.is_full(Instant::from_nanos(elapsed)) {
             let stage = self.schedule.stage(elapsed);
             self.recorder.roll(Instant::from_nanos(elapsed), stage, self.open);
         }

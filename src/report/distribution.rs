@@ -104,6 +104,9 @@ pub fn percentile_of<C: Counter>(histogram: &Histogram<C>, percentile: f64) -> u
     if histogram.is_empty() {
         return 0;
     }
+    if percentile <= 0.0 {
+        return histogram.min();
+    }
     let len = histogram.len() as f64;
     // 99.9 % of 1,000 is the rank 999, and in binary fractions a little more.
     let rank = (percentile / 100.0 * len - 1e-6).ceil().clamp(1.0, len);

@@ -14,8 +14,9 @@ pub const LAG_FLOOR: u64 = 100_000;
 pub const LAG_SHARE: f64 = 0.1;
 /// By how much the rate of sending may differ from the schedule's.
 pub const RATE_ERROR: f64 = 0.001;
-/// A worker busier than this has no time left to be on time.
-pub const BUSY_MAX: f64 = 0.95;
+/// A worker busier than this has no time left to be on time. One that polls and has something to do in nearly every turn takes
+/// larger turns when there is more; only a share near all of the time says that there is no room.
+pub const BUSY_MAX: f64 = 0.99;
 /// Requests above a percentile, below which it says little.
 const TAIL_MIN: f64 = 10.0;
 

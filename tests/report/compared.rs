@@ -111,7 +111,7 @@ fn runs_are_compared_with_their_circumstances() {
     assert_eq!(worse.warnings.len(), 2, "{:?}", worse.warnings);
     let table = worse.table();
     assert!(table.contains("WORSE") && table.contains("plans differ") && table.contains("98 %"), "{table}");
-    slower.busy = 0.99;
+    slower.busy = 0.995;
     let void = compare(&a.run("a"), &slower.run("b"), Options::default()).unwrap();
     assert_eq!((void.exit_code(), void.rows.len()), (10, 0));
     assert!(void.table().contains("VOID") && void.table().contains("b is INVALID"));

@@ -87,7 +87,7 @@ fn whatever_breaks_the_schedule_makes_the_run_invalid() {
     let breaks: [(&str, Break); 3] = [
         ("lag", |script| script.lag_ns = 150_000.0),
         ("send_rate", |script| script.sent = 0.995),
-        ("busy", |script| script.busy = 0.97),
+        ("busy", |script| script.busy = 0.995),
     ];
     for (code, harm) in breaks {
         let mut script = Script::new(8);

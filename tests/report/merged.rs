@@ -71,7 +71,7 @@ fn machines_stand_side_by_side_and_merging_goes_on() {
 #[test]
 fn one_broken_machine_breaks_the_whole() {
     let (one, mut other) = machines(5);
-    other.busy = 0.99;
+    other.busy = 0.995;
     let merged = merge(&[one.run("a"), other.run("b")], false).unwrap();
     assert_eq!(merged.verdict.outcome, Outcome::Invalid);
     assert!(merged.verdict.reasons[0].what.contains("lcore 1 of beta"), "{:?}", merged.verdict);
