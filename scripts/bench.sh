@@ -19,7 +19,7 @@ idle          CPU time of an idle worker, and the latency of the first request a
               idle = "sleep" and "poll": one JSON line per driver and setting. Needs root; takes nine minutes.
 peers         Penstock, nginx and HAProxy, one worker each, behind the same veth with the same client, alternating:
               requests/s, latency and CPU time per request. N defaults to 5, S to 5, LIST to penstock,nginx,haproxy.
-              --client penstock has the first case only. --binary names a built penstock. Needs root. docs/performance.md
+              --binary names a built penstock. Needs root. docs/performance.md
               explains the figures.
 TEXT
 }

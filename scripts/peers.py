@@ -27,9 +27,6 @@ from dataclasses import asdict, astuple, dataclass
 SERVER, CLIENT, PORT, BODY = "10.99.1.2", "10.99.1.1", 80, "hello"
 URL = f"http://{SERVER}/"
 CASES = ("keep-alive", "connection per request")
-# penstock load takes ports again that the server holds in TIME-WAIT, with sequence numbers at random, which no server
-# has to accept (RFC 6191): it would wait for its own handshakes.
-CASES_OF = {"wrk": CASES, "penstock": CASES[:1]}
 SERVERS = ("penstock", "nginx", "haproxy")
 CONNECTIONS = 100
 # Steal, or other programs, that took more than this share of the two CPUs spoil a run.
@@ -412,7 +409,7 @@ def main():
             link = Link(stack, cpus)
             for number in range(options.runs):
                 turn = number % len(options.servers)
-                for case in CASES_OF[options.client]:
+                for case in CASES:
                     for name in options.servers[turn:] + options.servers[:turn]:
                         runs.append(measure(options, link, cpus, name, case, number + 1))
                         show(runs[-1])
