@@ -68,6 +68,7 @@ static SETUP: LazyLock<(Arc<Config>, Identity)> = LazyLock::new(|| {
             syn_cookies: SynCookies::Auto,
             handshake_timeout: 2 * second,
             fin_timeout: 2 * second,
+            rto_min: Duration::from_millis(200),
             time_wait: 3 * second,
             time_wait_entries: 4,
         },
