@@ -54,13 +54,11 @@ impl Sources {
     /// The next one. Addresses alternate, so that few connections already spread over all of them.
     pub fn draw(&mut self) -> FlowKey {
         let mut key = self.step();
-        if let Some((rss, queue)) = self.queue.clone() {
-            for _ in 1..TRIES_MAX.min(self.count()) {
-                if rss.queue(&key) == queue {
-                    break;
-                }
-                key = self.step();
+        for _ in 1..TRIES_MAX.min(self.count()) {
+            if self.queue.as_ref().is_none_or(|(rss, queue)| rss.queue(&key) == *queue) {
+                break;
             }
+            key = self.step();
         }
         key
     }

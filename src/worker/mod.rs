@@ -23,8 +23,8 @@ use crate::net::isn::{self, Isn};
 use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
 use crate::net::stack::{self, Stack, StackParts};
-use crate::port::Port;
-use crate::telemetry::{Counter, Counters, Gauge};
+use crate::port::{Caps, Port};
+use crate::telemetry::{Counter, Counters};
 use crate::time::{Instant, Now};
 use drain::Drain;
 use h1::H1Server;
@@ -92,15 +92,8 @@ impl<P: Port, A: App> Worker<P, A> {
     /// Builds a worker. All memory is reserved here; the first turn announces its addresses.
     pub fn new(parts: WorkerParts<P, A>) -> Result<Self, Failure> {
         let WorkerParts { port, app, config, neighbors, counters, arena, secret, now } = parts;
-        let mut caps = port.caps().clone();
-        caps.mtu = caps.mtu.min(config.port.mtu.unwrap_or(MTU_MAX)).min(MTU_MAX);
-        let link = LinkConfig {
-            mac: caps.mac,
-            vlan: config.port.vlan,
-            addresses: config.port.addresses.clone(),
-            gateways: config.port.gateways.clone(),
-        };
-        let link = Link::new(link, neighbors, now);
+        let (link, caps) = open_link(&port, &config, neighbors, now);
+        let isn = Isn::new(isn::subkey(secret, 1), 0);
         let counters_of_stack = counters.clone();
         let stack = Stack::new(StackParts {
             config: &config,
@@ -109,7 +102,7 @@ impl<P: Port, A: App> Worker<P, A> {
             counters: counters_of_stack,
             arena: &arena,
             secret,
-            isn: Isn::new(isn::subkey(secret, 1), 0),
+            isn,
             now,
         })?;
         let shared = Shared {
@@ -148,12 +141,7 @@ impl<P: Port, A: App> Worker<P, A> {
 
     /// Sets the gauges; for the loop, now and then.
     pub fn set_gauges(&self) {
-        let (slots, half_open, closing) = (self.stack.connections(), self.stack.half_open(), self.stack.closing());
-        let counters = &self.shared.counters;
-        counters.set(Gauge::Handshake, half_open as u64);
-        counters.set(Gauge::Open, slots.saturating_sub(half_open + closing) as u64);
-        counters.set(Gauge::Closing, closing as u64);
-        counters.set(Gauge::TimeWait, self.stack.time_waits() as u64);
+        self.stack.set_gauges();
     }
 
     /// Connections that hold a slot.
@@ -175,6 +163,19 @@ impl<P: Port, A: App> Worker<P, A> {
     pub fn port(&self) -> &P {
         &self.port
     }
+}
+
+/// The link of a worker, and what its port can do with the configured MTU.
+fn open_link<P: Port>(port: &P, config: &Config, neighbors: Arc<Neighbors>, now: Instant) -> (Link<P::Frame>, Caps) {
+    let mut caps = port.caps().clone();
+    caps.mtu = caps.mtu.min(config.port.mtu.unwrap_or(MTU_MAX)).min(MTU_MAX);
+    let link = LinkConfig {
+        mac: caps.mac,
+        vlan: config.port.vlan,
+        addresses: config.port.addresses.clone(),
+        gateways: config.port.gateways.clone(),
+    };
+    (Link::new(link, neighbors, now), caps)
 }
 
 /// Bytes of arena a worker with this configuration needs, whatever its port and program are.

@@ -30,7 +30,7 @@ use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
 use crate::net::tx::TxQueue;
 use crate::port::{Burst, Caps, Frame, Port};
-use crate::telemetry::{Counter, Counters};
+use crate::telemetry::{Counter, Counters, Gauge};
 use crate::time::Instant;
 use arrayvec::ArrayVec;
 use core::time::Duration;
@@ -249,6 +249,15 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Connections whose FIN is sent, TIME-WAIT excluded.
     pub fn closing(&self) -> usize {
         self.closing
+    }
+
+    /// Sets the gauges of connections; for the loop, now and then.
+    pub fn set_gauges(&self) {
+        let (slots, half_open, closing) = (self.connections(), self.half_open(), self.closing());
+        self.counters.set(Gauge::Handshake, half_open as u64);
+        self.counters.set(Gauge::Open, slots.saturating_sub(half_open + closing) as u64);
+        self.counters.set(Gauge::Closing, closing as u64);
+        self.counters.set(Gauge::TimeWait, self.time_waits() as u64);
     }
 
     /// Frames the stack holds between turns: backlog, spare, waiting for neighbours.

@@ -157,7 +157,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let queued = tcb.recv_queue();
         self.engine.receive(now, tcb, packet, &mut wire);
         let sent = wire.sent;
-        slot.numbers.received(tcb.recv_queue() - queued);
+        slot.numbers.received(tcb.recv_queue().saturating_sub(queued));
         if segment.flags & (FIN | RST) != 0 {
             slot.reset |= segment.flags & RST != 0 && tcb.is_closed();
             if segment.flags & FIN != 0 && tcb.peer_finished() {

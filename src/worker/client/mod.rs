@@ -10,17 +10,15 @@ mod session;
 pub use caller::{Answer, Ask, Caller, Fault, Order, Request};
 pub use session::Pending;
 
-use super::Turn;
+use super::{Turn, open_link};
 use crate::config::{Config, HttpLimits};
 use crate::failure::Failure;
-use crate::limits::MTU_MAX;
 use crate::mem::Arena;
 use crate::net::isn::Isn;
-use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
 use crate::net::stack::{self, ConnId, Stack, StackParts};
 use crate::port::{BURST_MAX, Port};
-use crate::telemetry::{Counter, Counters, Gauge};
+use crate::telemetry::{Counter, Counters};
 use crate::time::{Instant, Now};
 use known::KnownAnswers;
 use session::H1Client;
@@ -103,15 +101,7 @@ impl<P: Port, C: Caller> ClientWorker<P, C> {
     /// Builds a worker. All memory is reserved here; the first turn announces its addresses.
     pub fn new(parts: ClientParts<P, C>) -> Result<Self, Failure> {
         let ClientParts { port, caller, config, depth, neighbors, counters, arena, secret, isn, now } = parts;
-        let mut caps = port.caps().clone();
-        caps.mtu = caps.mtu.min(config.port.mtu.unwrap_or(MTU_MAX)).min(MTU_MAX);
-        let link = LinkConfig {
-            mac: caps.mac,
-            vlan: config.port.vlan,
-            addresses: config.port.addresses.clone(),
-            gateways: config.port.gateways.clone(),
-        };
-        let link = Link::new(link, neighbors, now);
+        let (link, caps) = open_link(&port, &config, neighbors, now);
         let parts =
             StackParts { config: &config, link, caps, counters: counters.clone(), arena: &arena, secret, isn, now };
         let mut stack = Stack::new(parts)?;
@@ -150,11 +140,7 @@ impl<P: Port, C: Caller> ClientWorker<P, C> {
 
     /// Sets the gauges; for the loop, now and then.
     pub fn set_gauges(&self) {
-        let (slots, half_open, closing) = (self.stack.connections(), self.stack.half_open(), self.stack.closing());
-        self.counters.set(Gauge::Handshake, half_open as u64);
-        self.counters.set(Gauge::Open, slots.saturating_sub(half_open + closing) as u64);
-        self.counters.set(Gauge::Closing, closing as u64);
-        self.counters.set(Gauge::TimeWait, self.stack.time_waits() as u64);
+        self.stack.set_gauges();
     }
 
     /// Shows every request under way to `f`, with the program.
