@@ -1,45 +1,21 @@
 //! A flood of SYNs in a false world: clients among it are served, nothing is kept, and nothing is amplified.
 
+mod world;
+
 use penstock::config::SynCookies;
-use penstock::gateway::Gateway;
-use penstock::mem::Arena;
-use penstock::net::neighbor::Neighbors;
 use penstock::sim::client::{ClientPlan, Outcome};
 use penstock::sim::packet;
 use penstock::sim::plan::{self, EPOCH, HostPlan, Plan};
-use penstock::sim::port::SimPort;
 use penstock::sim::rng::Rng;
 use penstock::sim::site::{Content, Request};
 use penstock::sim::verdict;
 use penstock::sim::world::World;
 use penstock::telemetry::Counter;
-use penstock::worker::{Worker, WorkerParts};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
-
-type Gate = Worker<SimPort, Gateway>;
-
-fn build(plan: Plan) -> World<Gate> {
-    let config = Arc::new(plan.config.clone());
-    let neighbors = Neighbors::new();
-    let mut rng = Rng::new(plan.seed);
-    World::new(plan, move |_, port, counters| {
-        Worker::new(WorkerParts {
-            port,
-            app: Gateway::new(&config).expect("the plan's routes are valid"),
-            config: config.clone(),
-            neighbors: neighbors.clone(),
-            counters,
-            arena: Arena::heap(Gate::arena_size(&config)),
-            secret: [rng.next_u64(), rng.next_u64(), rng.next_u64(), rng.next_u64()],
-            now: EPOCH,
-        })
-        .expect("the arena is large enough")
-    })
-}
+use world::{Gate, build};
 
 /// Host 0 sends what it likes, host 1 is where clients are.
 fn two_hosts(v6: bool) -> Plan {

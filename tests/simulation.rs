@@ -3,44 +3,20 @@
 //! `sweep` runs what seeds draw: PENSTOCK_SEEDS=N for more of them, PENSTOCK_FIRST_SEED=N to begin elsewhere. `replay` runs
 //! one: PENSTOCK_SEED=N cargo test --test simulation replay -- --nocapture; with PENSTOCK_FRAMES=1 it prints every frame. The others are scenarios written by hand.
 
+mod world;
+
 use penstock::config::SynCookies;
-use penstock::gateway::Gateway;
-use penstock::mem::Arena;
-use penstock::net::neighbor::Neighbors;
 use penstock::sim::client::{ClientPlan, End, Outcome};
 use penstock::sim::packet;
 use penstock::sim::plan::{self, EPOCH, Plan};
-use penstock::sim::port::SimPort;
 use penstock::sim::rng::Rng;
 use penstock::sim::site::{Content, Request, Site};
 use penstock::sim::verdict::{self, Report};
 use penstock::sim::wire::Impairment;
 use penstock::sim::world::World;
 use penstock::telemetry::Counter;
-use penstock::worker::{Worker, WorkerParts};
-use std::sync::Arc;
 use std::time::Duration;
-
-type Gate = Worker<SimPort, Gateway>;
-
-fn build(plan: Plan) -> World<Gate> {
-    let config = Arc::new(plan.config.clone());
-    let neighbors = Neighbors::new();
-    let mut rng = Rng::new(plan.seed ^ 0x6a7e);
-    World::new(plan, move |_, port, counters| {
-        Worker::new(WorkerParts {
-            port,
-            app: Gateway::new(&config).expect("the plan's routes are valid"),
-            config: config.clone(),
-            neighbors: neighbors.clone(),
-            counters,
-            arena: Arena::heap(Gate::arena_size(&config)),
-            secret: [rng.next_u64(), rng.next_u64(), rng.next_u64(), rng.next_u64()],
-            now: EPOCH,
-        })
-        .expect("the arena is large enough")
-    })
-}
+use world::{Gate, build};
 
 /// Runs a plan twice and compares the runs.
 fn run(plan: &Plan) -> Result<Report, String> {
