@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of the card's form.
-pub const CARD_SCHEMA: u32 = 1;
+pub const CARD_SCHEMA: u32 = 2;
 /// Changes within this share are the machine's.
 const NOISE: f64 = 0.05;
 
@@ -22,14 +22,36 @@ pub struct Throughput {
     pub cycles: f64,
     /// Windows in which nobody took a core away for a millisecond, of all windows.
     pub valid_windows: [u64; 2],
-    /// What the generator can send per busy second, over what the gateway can answer: over 1.2 it was no limit.
-    pub generator_headroom: f64,
+    /// Offered per second, in an open loop.
+    pub offered_per_s: f64,
+    /// Share of the valid windows in which the gateway's core was busy. Near 1: it was the limit.
+    pub gateway_busy: f64,
+    /// The same of the generator's core.
+    pub generator_busy: f64,
 }
+
+/// The gateway's core is idle for a smaller share of the time where it is the limit: now and then a turn finds nothing.
+const IDLE_MAX: f64 = 0.03;
 
 impl Throughput {
     /// Whether there were windows enough to say something.
     pub fn is_valid(&self) -> bool {
         self.valid_windows[0] >= VALID_MIN
+    }
+
+    /// What was offered, and which side was the limit.
+    fn limit(&self) -> String {
+        let limit = match () {
+            () if self.gateway_busy >= 1.0 - IDLE_MAX => "the gateway was the limit",
+            () => "the gateway had time left, so per wall-clock second it could answer more",
+        };
+        format!(
+            "offered {}/s, {:.2} times what was answered; busy: gateway {:.0} %, generator {:.0} %: {limit}",
+            figure(self.offered_per_s),
+            if self.per_s > 0.0 { self.offered_per_s / self.per_s } else { 0.0 },
+            self.gateway_busy * 100.0,
+            self.generator_busy * 100.0,
+        )
     }
 }
 
@@ -52,15 +74,15 @@ pub struct LatencyAt {
 /// A machine's card.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Card {
-    /// The version of this form: 1.
+    /// The version of this form: 2.
     pub schema: u32,
     /// When: RFC 3339, UTC.
     pub at: String,
     /// The machine and the build.
     pub stamp: super::Stamp,
-    /// Small GETs on kept connections, as many at a time as there are connections.
+    /// Small GETs on kept connections, more than the gateway can answer.
     pub keep_alive: Throughput,
-    /// A connection per request.
+    /// A connection per request, more than the gateway can answer.
     pub connections: Throughput,
     /// Small GETs at half of what the first case answered.
     pub half_load: LatencyAt,
@@ -87,10 +109,10 @@ impl Card {
             let verdict = if case.is_valid() { "VALID" } else { "INVALID: too few, run it on a quieter machine" };
             out += &format!(
                 "{name}: {valid} of {all} windows of 20 ms undisturbed ({verdict}); range {} to {} per busy second; \
-                 the generator could send {:.1} times that\n",
+                 {}\n",
                 figure(case.per_busy_s_range[0]),
                 figure(case.per_busy_s_range[1]),
-                case.generator_headroom
+                case.limit()
             );
         }
         out += &format!("half load: {}\n", self.half_load.verdict);
@@ -161,6 +183,20 @@ mod tests {
         let mut few = card(1.0, 1.0);
         few.keep_alive.valid_windows = [49, 100];
         assert!(few.table(None).contains("INVALID"));
+    }
+
+    #[test]
+    fn who_was_the_limit_is_said() {
+        let mut card = card(1e6, 2000.0);
+        let busy =
+            |gateway_busy| Throughput { per_s: 1e6, offered_per_s: 1.25e6, gateway_busy, ..Throughput::default() };
+        card.keep_alive = busy(0.99);
+        card.connections = busy(0.9);
+        let table = card.table(None);
+        let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        assert!(line("keep-alive:").contains("offered 1.25 M/s, 1.25 times what was answered"), "{table}");
+        assert!(line("keep-alive:").ends_with("the gateway was the limit"), "{table}");
+        assert!(line("connections:").contains("could answer more"), "{table}");
     }
 
     #[test]

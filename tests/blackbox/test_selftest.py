@@ -28,7 +28,8 @@ def assert_throughput(case):
     assert 0 <= valid <= every and every > 0, case
     low, high = case["per_busy_s_range"]
     assert 0 <= low <= high, case
-    assert all(isinstance(case[key], NUMBER) for key in ("per_busy_s", "cycles", "generator_headroom")), case
+    assert all(isinstance(case[key], NUMBER) for key in ("per_busy_s", "cycles")), case
+    assert case["offered_per_s"] > 0 and all(0 <= case[key] <= 1.01 for key in ("gateway_busy", "generator_busy")), case
 
 
 def test_card_as_json(options):
@@ -40,7 +41,7 @@ def test_card_as_json(options):
         text = process.text()
         printed, kept = json.loads(text[text.index("{") : text.rindex("}") + 1]), json.loads(file.read_text())
         assert printed == kept
-        assert kept["schema"] == 1 and re.match(r"\d{4}-\d\d-\d\dT", kept["at"]), kept
+        assert kept["schema"] == 2 and re.match(r"\d{4}-\d\d-\d\dT", kept["at"]), kept
         assert kept["stamp"]["dpdk"] and kept["stamp"]["cpu"] and kept["stamp"]["version"], kept["stamp"]
         assert_throughput(kept["keep_alive"])
         assert_throughput(kept["connections"])

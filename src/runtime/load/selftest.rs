@@ -21,6 +21,10 @@ use std::time::Duration;
 const WINDOW_NS: u64 = 20_000_000;
 /// Gaps between turns from this on spoil a window; the first bound of the histogram over a millisecond.
 const GAP_NS: u64 = 1_280_000;
+/// How long a case's rate is looked for.
+const PROBE: Duration = Duration::from_secs(2);
+/// Offered, over what the closed loop was answered.
+const OVERLOAD: f64 = 1.3;
 const GATEWAY: [u8; 4] = [10, 99, 0, 2];
 const CLIENT: [u8; 4] = [10, 99, 0, 1];
 
@@ -85,10 +89,15 @@ pub fn run(options: SelftestOptions, mut progress: impl FnMut(&str)) -> Result<C
         }
         Ok((run, windows))
     };
-    let (run, windows) = case(&mut field, "keep-alive", plan(connections, length, 0.0, false))?;
-    let keep_alive = throughput(&run, &windows, hz);
-    let (run, windows) = case(&mut field, "a connection per request", plan(connections.min(500), length, 0.0, true))?;
-    let per_request = throughput(&run, &windows, hz);
+    let mut overload = |field: &mut Field, name: &str, connections: u32, per_request: bool| {
+        // A closed loop finds what to offer too much of.
+        let (run, _) = case(field, &format!("{name}, closed loop"), plan(connections, PROBE, 0.0, per_request))?;
+        let rate = run.total.rate * OVERLOAD;
+        let (run, windows) = case(field, name, plan(connections, length, rate, per_request))?;
+        Ok::<_, Failure>(Throughput { offered_per_s: rate, ..throughput(&run, &windows, hz) })
+    };
+    let keep_alive = overload(&mut field, "keep-alive", connections, false)?;
+    let per_request = overload(&mut field, "a connection per request", connections.min(500), true)?;
     let half = keep_alive.per_s / 2.0;
     let (run, _) = case(&mut field, "half load", plan(connections, length, half, false))?;
     let stamp = run.stamps.first().cloned().unwrap_or_default();
@@ -185,6 +194,7 @@ struct Reading {
 /// One window's figures.
 #[derive(Copy, Clone, Debug)]
 struct Window {
+    ns: u64,
     requests: u64,
     gateway_busy_ns: u64,
     generator_busy_ns: u64,
@@ -223,6 +233,7 @@ impl Windows {
         let requests = now.requests - last.requests;
         if requests > 0 {
             self.all.push(Window {
+                ns: now.at_ns - last.at_ns,
                 requests,
                 gateway_busy_ns: now.gateway_busy_ns - last.gateway_busy_ns,
                 generator_busy_ns: now.generator_busy_ns.saturating_sub(last.generator_busy_ns),
@@ -262,15 +273,17 @@ fn throughput(run: &Run, windows: &Windows, hz: u64) -> Throughput {
         valid.iter().map(|window| window.requests as f64 * 1e9 / window.gateway_busy_ns as f64).collect();
     rates.sort_by(f64::total_cmp);
     let at = |share: f64| rates.get((rates.len() as f64 * share) as usize).copied().unwrap_or(0.0);
-    let busy = |get: fn(&Window) -> u64| valid.iter().map(|window| get(window)).sum::<u64>() as f64;
-    let (gateway, generator) = (busy(|w| w.gateway_busy_ns), busy(|w| w.generator_busy_ns));
+    let sum = |get: fn(&Window) -> u64| valid.iter().map(|window| get(window)).sum::<u64>() as f64;
+    let share = |get| sum(get) / sum(|window| window.ns).max(1.0);
     Throughput {
         per_s: run.total.rate,
         per_busy_s: at(0.5),
         per_busy_s_range: [at(0.1), at(0.9)],
         cycles: if at(0.5) > 0.0 { hz as f64 / at(0.5) } else { 0.0 },
         valid_windows: [undisturbed, windows.all.len() as u64],
-        generator_headroom: if generator > 0.0 { gateway / generator } else { 0.0 },
+        offered_per_s: 0.0,
+        gateway_busy: share(|window| window.gateway_busy_ns),
+        generator_busy: share(|window| window.generator_busy_ns),
     }
 }
 
