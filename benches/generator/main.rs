@@ -1,5 +1,5 @@
 //! The generator's turn, beside a gateway on a false wire, for instruction counts: `generator [--list] [--case NAME]
-//! --requests N` runs that many requests in a closed loop.
+//! --requests N` runs that many requests in a closed loop, or with more due than can be answered.
 
 #[path = "../../tests/load/pair.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
@@ -9,7 +9,7 @@ use pair::{Pair, class, plan};
 use penstock::loadgen::plan::{Arrivals, Plan};
 use penstock::telemetry::Counter;
 
-const CASES: &[&str] = &["generator-1000", "generator-per-request"];
+const CASES: &[&str] = &["generator-1000", "generator-overload", "generator-per-request"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +26,9 @@ fn main() {
 
 fn case(name: &str) -> Plan {
     let mut wanted = plan(0.0, 3600.0, 1_000);
+    if name == "generator-overload" {
+        return plan(50e6, 3600.0, 1_000);
+    }
     wanted.arrivals = Arrivals::Closed;
     if name == "generator-per-request" {
         wanted.connections = 200;

@@ -239,11 +239,12 @@ impl Generator {
     fn run(&mut self, now: Instant) -> Option<Order> {
         let elapsed = self.elapsed(now);
         // The last interval takes in what is sent just after the end, and stays open for answers.
-        if elapsed < self.schedule.end() && self.recorder.is_full(Instant::from_nanos(elapsed)) {
+        let end = self.schedule.end();
+        if self.recorder.is_full(Instant::from_nanos(elapsed)) && elapsed < end {
             let stage = self.schedule.stage(elapsed);
             self.recorder.roll(Instant::from_nanos(elapsed), stage, self.open);
         }
-        if elapsed >= self.schedule.end() && !self.is_due(elapsed) {
+        if elapsed >= end && !self.is_due(elapsed) {
             self.stop(now);
             return None;
         }
@@ -296,10 +297,7 @@ impl Generator {
         let due = self.start + Duration::from_nanos(arrival.at);
         let ask = Ask { due, class: arrival.class, tag: arrival.stage };
         if let Some(id) = self.idle.pop() {
-            self.schedule.take();
-            self.under_way += 1;
-            let lag = self.lag(due, now);
-            return Some(self.ask(id, ask, lag));
+            return Some(self.take(id, ask, now));
         }
         if self.one_each() && self.open + self.opening < self.wanted && (self.opened > 0 || self.opening < OPENING_MIN)
         {
@@ -312,6 +310,15 @@ impl Generator {
         self.starved = now;
         self.waiting = true;
         self.open_more(now)
+    }
+
+    /// Sends the request that is due.
+    #[inline]
+    fn take(&mut self, id: ConnId, ask: Ask, now: Instant) -> Order {
+        self.schedule.take();
+        self.under_way += 1;
+        let lag = self.lag(ask.due, now);
+        self.ask(id, ask, lag)
     }
 
     /// How much later than possible something is done that is due. It was possible as soon as a connection was free, which
@@ -329,10 +336,12 @@ impl Generator {
         let class = &self.plan.classes[usize::from(ask.class)];
         let bytes = (class.head.len() + class.body.len()) as u64;
         self.recorder.sent(ask.tag, ask.class, lag, waited, bytes);
-        let asked = &mut self.asked[id.slot as usize];
-        *asked += 1;
-        if *asked == self.plan.requests_per_connection && *asked > 1 {
-            self.to_close = Some(id);
+        if self.plan.requests_per_connection > 0 {
+            let asked = &mut self.asked[id.slot as usize];
+            *asked += 1;
+            if *asked == self.plan.requests_per_connection && *asked > 1 {
+                self.to_close = Some(id);
+            }
         }
         Order::Ask(id, ask)
     }
@@ -425,12 +434,12 @@ impl Caller for Generator {
     #[inline]
     fn request(&self, class: u16) -> Request<'_> {
         let class = &self.plan.classes[usize::from(class)];
-        Request {
-            head: &class.head,
-            body: &class.body,
-            head_only: class.head_only,
-            watch: class.check.sha256.is_some(),
-        }
+        Request { head: &class.head, body: &class.body, head_only: class.head_only }
+    }
+
+    #[inline]
+    fn watches(&self, class: u16) -> bool {
+        !self.digests.is_empty() && self.plan.classes[usize::from(class)].check.sha256.is_some()
     }
 
     fn timeout(&self) -> Duration {
@@ -490,6 +499,26 @@ impl Caller for Generator {
         if limit == 0 || self.asked[id.slot as usize] < limit {
             self.idle.push(id);
         }
+    }
+
+    /// The shortest way from an answer to the next request, when one is due and no other connection is free.
+    #[inline]
+    fn follow(&mut self, id: ConnId, now: Instant) -> Option<Ask> {
+        let elapsed = self.elapsed(now);
+        let usual = self.phase == Phase::Running
+            && self.plan.requests_per_connection == 0
+            && self.idle.is_empty()
+            && now >= self.start
+            && elapsed < self.schedule.end();
+        let arrival = if usual { self.schedule.due(elapsed) } else { None };
+        let Some(arrival) = arrival else {
+            self.ready(id);
+            return None;
+        };
+        let due = self.start + Duration::from_nanos(arrival.at);
+        let ask = Ask { due, class: arrival.class, tag: arrival.stage };
+        self.take(id, ask, now);
+        Some(ask)
     }
 
     fn content(&mut self, id: ConnId, bytes: &[u8]) {

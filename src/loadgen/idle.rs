@@ -29,6 +29,12 @@ impl IdleList {
         IdleList { nodes: vec![node; slots].into(), first: NONE, last: NONE }
     }
 
+    /// Whether no connection is in it.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.first == NONE
+    }
+
     /// Appends a connection that is not in the list.
     #[inline]
     pub fn push(&mut self, id: ConnId) {

@@ -116,6 +116,21 @@ impl Counts {
         self.bytes_out += other.bytes_out;
     }
 
+    /// What was added since these numbers were `earlier`.
+    #[must_use]
+    pub fn since(mut self, earlier: &Counts) -> Counts {
+        self.outcomes.iter_mut().zip(earlier.outcomes).for_each(|(own, before)| *own -= before);
+        self.statuses.iter_mut().zip(earlier.statuses).for_each(|(own, before)| *own -= before);
+        self.sent -= earlier.sent;
+        self.waited -= earlier.waited;
+        self.connected -= earlier.connected;
+        self.connect_failed -= earlier.connect_failed;
+        self.closed_idle -= earlier.closed_idle;
+        self.bytes_in -= earlier.bytes_in;
+        self.bytes_out -= earlier.bytes_out;
+        self
+    }
+
     /// Requests with this outcome.
     pub fn outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize]

@@ -99,6 +99,8 @@ pub struct Recorder {
     connect: Spread,
     lag: Spread,
     current: Box<Piece>,
+    /// The sum of all cells' numbers when the interval under way began.
+    before: Counts,
     queues: IntervalQueues,
     length: Duration,
     /// When the interval under way ends; since the start of the schedule.
@@ -134,6 +136,7 @@ impl Recorder {
             connect: Spread::default(),
             lag: Spread::default(),
             current: Box::default(),
+            before: Counts::default(),
             queues,
             length,
             until: Instant::ZERO + length,
@@ -158,7 +161,9 @@ impl Recorder {
         let Some(mut next) = self.queues.empty.pop() else { return };
         next.start = elapsed;
         let mut full = core::mem::replace(&mut self.current, next);
-        (full.end, full.stage, full.open) = (elapsed, stage, open);
+        let all = self.all();
+        (full.end, full.stage, full.open, full.counts) = (elapsed, stage, open, all.since(&self.before));
+        self.before = all;
         // As many places as intervals.
         let _ = self.queues.full.push(full);
     }
@@ -177,12 +182,10 @@ impl Recorder {
             self.lag.record(lag);
         }
         let cell = usize::from(stage) * self.classes + usize::from(class);
-        let counts = self.cells.get_mut(cell).map(|cell| &mut cell.counts);
-        for counts in counts.into_iter().chain([&mut self.current.counts]) {
-            counts.sent += 1;
-            counts.waited += u64::from(waited);
-            counts.bytes_out += bytes;
-        }
+        let Some(Tally { counts, .. }) = self.cells.get_mut(cell) else { return };
+        counts.sent += 1;
+        counts.waited += u64::from(waited);
+        counts.bytes_out += bytes;
     }
 
     /// A request ended.
@@ -197,12 +200,11 @@ impl Recorder {
             interval.service.record(ended.service);
             cell.service.record(ended.service);
         }
-        for counts in [&mut cell.counts, &mut interval.counts] {
-            counts.outcomes[ended.outcome as usize] += 1;
-            counts.bytes_in += ended.bytes;
-            if let Some(class) = counts.statuses.get_mut(usize::from(ended.status / 100).wrapping_sub(1)) {
-                *class += 1;
-            }
+        let counts = &mut cell.counts;
+        counts.outcomes[ended.outcome as usize] += 1;
+        counts.bytes_in += ended.bytes;
+        if let Some(class) = counts.statuses.get_mut(usize::from(ended.status / 100).wrapping_sub(1)) {
+            *class += 1;
         }
     }
 
@@ -225,7 +227,7 @@ impl Recorder {
 
     /// What the whole run came to; the interval under way is handed over first, if anything happened in it.
     pub fn finish(mut self, elapsed: Instant, stage: u16) -> Recording {
-        if self.current.counts != Counts::default() {
+        if self.all() != self.before {
             self.roll(elapsed, stage, 0);
         }
         let cell = |tally: &Tally| Cell {
@@ -238,10 +240,15 @@ impl Recorder {
     }
 
     fn count(&mut self, stage: u16, f: impl Fn(&mut Counts)) {
-        f(&mut self.current.counts);
         if let Some(cell) = self.cells.get_mut(usize::from(stage) * self.classes) {
             f(&mut cell.counts);
         }
+    }
+
+    fn all(&self) -> Counts {
+        let mut all = Counts::default();
+        self.cells.iter().for_each(|cell| all.add(&cell.counts));
+        all
     }
 
     fn is_warmup(&self, stage: u16) -> bool {

@@ -95,6 +95,12 @@ impl Conn<'_> {
         self.tcb.peer_closed()
     }
 
+    /// Whether both directions are open and nothing received is unread.
+    #[inline]
+    pub fn is_at_rest(&mut self) -> bool {
+        self.tcb.state() == State::Established && self.tcb.recv_queue() == 0
+    }
+
     /// Bytes that can be queued; 0 after `close`.
     #[inline]
     pub fn send_room(&mut self) -> usize {

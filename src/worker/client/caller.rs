@@ -38,8 +38,6 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// The method is HEAD: its answer has no content.
     pub head_only: bool,
-    /// The program wants to see the answer's content.
-    pub watch: bool,
 }
 
 /// An answer that arrived whole.
@@ -74,6 +72,9 @@ pub trait Caller {
     /// The bytes of a kind of request.
     fn request(&self, class: u16) -> Request<'_>;
 
+    /// Whether the program wants to see the content of answers to a kind of request.
+    fn watches(&self, class: u16) -> bool;
+
     /// How long an answer may take from its request's sending.
     fn timeout(&self) -> Duration;
 
@@ -91,6 +92,9 @@ pub trait Caller {
 
     /// Another request may be sent on the connection; said once for each time it becomes so.
     fn ready(&mut self, id: ConnId);
+
+    /// The same of a connection whose answer was just read, and what to send on it at once; None: it is ready and waits.
+    fn follow(&mut self, id: ConnId, now: Instant) -> Option<Ask>;
 
     /// A piece of the content of the answer to come, if the request is watched.
     fn content(&mut self, id: ConnId, bytes: &[u8]);

@@ -80,7 +80,7 @@ impl<C> ClientShared<C> {
 impl<C: Caller> ClientShared<C> {
     /// Whether the program wants to see the content of the answer to this request.
     pub(super) fn watched(&self, id: ConnId, place: u8) -> bool {
-        self.caller.request(self.pending_ref(id, place).ask.class).watch
+        self.caller.watches(self.pending_ref(id, place).ask.class)
     }
 }
 

@@ -122,7 +122,7 @@ impl H1Client {
     #[inline]
     pub fn ask<C: Caller>(&mut self, conn: &mut Conn<'_>, ask: Ask, cx: &mut ClientShared<C>) {
         debug_assert!(self.state == State::Open && self.under_way < cx.depth && self.written.is_none());
-        let place = (self.oldest + self.under_way) % cx.depth;
+        let place = self.place(self.under_way, cx.depth);
         *cx.pending(conn.id(), place) = Pending { ask, sent: cx.now };
         self.under_way += 1;
         if self.under_way == 1 {
@@ -144,14 +144,21 @@ impl H1Client {
     /// Requests under way, oldest first.
     pub fn each_pending<C>(&self, id: ConnId, cx: &ClientShared<C>, mut f: impl FnMut(&Pending)) {
         for i in 0..self.under_way {
-            f(cx.pending_ref(id, (self.oldest + i) % cx.depth));
+            f(cx.pending_ref(id, self.place(i, cx.depth)));
         }
+    }
+
+    /// The place of the `n`th request under way, oldest first; `n` is at most the depth.
+    #[inline]
+    fn place(&self, n: u8, depth: u8) -> u8 {
+        let place = self.oldest + n;
+        if place < depth { place } else { place - depth }
     }
 
     #[inline]
     fn write<C: Caller>(&mut self, conn: &mut Conn<'_>, cx: &mut ClientShared<C>) {
         let Some(mut written) = self.written else { return };
-        let newest = (self.oldest + self.under_way - 1) % cx.depth;
+        let newest = self.place(self.under_way - 1, cx.depth);
         let class = cx.pending(conn.id(), newest).ask.class;
         let request = cx.caller.request(class);
         let (head, all) = (request.head.len(), request.head.len() + request.body.len());
@@ -184,6 +191,15 @@ impl H1Client {
     /// Reads the oldest request's answer; whether to go on with the next.
     #[inline]
     fn read_answer<C: Caller>(&mut self, conn: &mut Conn<'_>, cx: &mut ClientShared<C>) -> bool {
+        if matches!(self.read, Read::Head)
+            && let Some(answer) = self.read_whole(conn, cx)
+        {
+            return self.done(conn, &answer, cx);
+        }
+        self.read_pieces(conn, cx)
+    }
+
+    fn read_pieces<C: Caller>(&mut self, conn: &mut Conn<'_>, cx: &mut ClientShared<C>) -> bool {
         loop {
             let step = match &mut self.read {
                 Read::Head => self.read_head(conn, cx),
@@ -193,7 +209,10 @@ impl H1Client {
             match step {
                 Step::Next => {}
                 Step::Wait => return false,
-                Step::Done(answer) => return self.done(conn, &answer, cx),
+                Step::Done(answer) => {
+                    self.read = Read::Head;
+                    return self.done(conn, &answer, cx);
+                }
                 Step::Broken(fault) => {
                     conn.abort();
                     self.end(conn, Some(fault), cx);
@@ -203,20 +222,30 @@ impl H1Client {
         }
     }
 
+    /// The usual answer: a known head, and all of its content, in one piece.
     #[inline]
+    fn read_whole<C: Caller>(&self, conn: &mut Conn<'_>, cx: &ClientShared<C>) -> Option<Answer> {
+        let class = cx.pending_ref(conn.id(), self.oldest).ask.class;
+        conn.recv(|bytes, _| {
+            let whole = cx.known.find(class, bytes).and_then(|(len, head)| match head.framing {
+                AnswerFraming::Framed(Framing::Length(n)) if n <= (bytes.len() - len) as u64 => Some((len, n, head)),
+                _ => None,
+            });
+            match whole.filter(|_| !cx.caller.watches(class)) {
+                Some((len, n, head)) => {
+                    let all = len + n as usize;
+                    (all, Some(Answer { head, content: n, bytes: all as u64 }))
+                }
+                None => (0, None),
+            }
+        })?
+    }
+
     fn read_head<C: Caller>(&mut self, conn: &mut Conn<'_>, cx: &mut ClientShared<C>) -> Step {
         let class = cx.pending(conn.id(), self.oldest).ask.class;
-        let request = cx.caller.request(class);
-        let (head_only, watch) = (request.head_only, request.watch);
-        // The usual answer: a known head, and all of its content, in one piece.
+        let head_only = cx.caller.request(class).head_only;
         let seen = conn.recv(|bytes, queued| match cx.known.find(class, bytes) {
-            Some((len, head)) => match head.framing {
-                AnswerFraming::Framed(Framing::Length(n)) if !watch && n <= (bytes.len() - len) as u64 => {
-                    let all = len + n as usize;
-                    (all, Some((Step::Done(Answer { head, content: n, bytes: all as u64 }), Read::Head)))
-                }
-                _ => (len, Some(begin(head, len, cx))),
-            },
+            Some((len, head)) => (len, Some(begin(head, len, cx))),
             None if bytes.len() == queued => match parse(class, bytes, head_only, cx) {
                 Ok(Some((len, head))) => (len, Some(begin(head, len, cx))),
                 Ok(None) => (0, None),
@@ -309,11 +338,10 @@ impl H1Client {
     /// The oldest request is answered; whether another answer may be there.
     #[inline]
     fn done<C: Caller>(&mut self, conn: &mut Conn<'_>, answer: &Answer, cx: &mut ClientShared<C>) -> bool {
-        self.read = Read::Head;
         let id = conn.id();
         let pending = *cx.pending(id, self.oldest);
         let was_full = self.under_way == cx.depth;
-        self.oldest = (self.oldest + 1) % cx.depth;
+        self.oldest = self.place(1, cx.depth);
         self.under_way -= 1;
         cx.caller.answered(id, &pending, answer, cx.now);
         let unfinished = self.under_way == 0 && self.written.is_some();
@@ -342,10 +370,18 @@ impl H1Client {
                 return false;
             }
         }
-        if was_full && self.written.is_none() && !self.retire {
-            cx.caller.ready(id);
+        if !was_full || self.written.is_some() || self.retire {
+            return self.under_way > 0;
         }
-        self.under_way > 0
+        if !conn.is_at_rest() {
+            // More answers, what nobody asked for, or the peer's FIN: seen to first.
+            cx.caller.ready(id);
+            return self.under_way > 0;
+        }
+        if let Some(ask) = cx.caller.follow(id, cx.now) {
+            self.ask(conn, ask, cx);
+        }
+        false
     }
 
     /// Waits for the server's FIN, so that TIME-WAIT is where it belongs: with who closed first.
@@ -370,7 +406,7 @@ impl H1Client {
         let idle = self.under_way == 0;
         while self.under_way > 0 {
             let pending = *cx.pending(id, self.oldest);
-            self.oldest = (self.oldest + 1) % cx.depth;
+            self.oldest = self.place(1, cx.depth);
             self.under_way -= 1;
             cx.caller.failed(id, &pending, fault.unwrap_or(Fault::Closed), cx.now);
         }
