@@ -123,10 +123,10 @@ class Field:
     def url(self, path="/"):
         return f"http://{CLIENT_V4}{path}"
 
-    def command(self, *arguments, url=None, device=None):
+    def command(self, *arguments, url=None, device=None, requests=""):
         """The command line; its workers' pages follow the options by a plan, which flags then win over."""
-        plan = self.folder / "pages.toml"
-        plan.write_text(f'[workers]\nhugepages = "{"auto" if self.options.huge else "off"}"\n')
+        plan = self.folder / "plan.toml"
+        plan.write_text(f'[workers]\nhugepages = "{"auto" if self.options.huge else "off"}"\n\n{requests}')
         return [self.options.binary, "load", "run", url or self.url(), "--plan", str(plan), *self.place(device), *arguments]
 
     def start(self, *arguments, **how):

@@ -26,8 +26,8 @@ from penstock_bed import Bed, Options, traces  # noqa: E402
 from stand_in import DIFFERS  # noqa: E402
 
 ORDER = [
-    "ping", "http", "limits", "bodies", "load", "load_run", "selftest", "metrics", "logs", "capture", "conformance",
-    "frames", "packets", "hostile", "pressure", "drain", "beds", "idle", "clock", "process", "identity", "doctor",
+    "ping", "http", "limits", "bodies", "load", "load_run", "load_answers", "selftest", "metrics", "logs", "capture",
+    "conformance", "frames", "packets", "hostile", "pressure", "drain", "beds", "idle", "clock", "process", "identity", "doctor",
     "troubleshooting",
 ]
 HUGEPAGES_WANTED = 512

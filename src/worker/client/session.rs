@@ -100,14 +100,16 @@ impl H1Client {
         if event == Event::Reset {
             return self.end(conn, Some(Fault::Reset), cx);
         }
-        if conn.peer_closed() {
-            conn.close();
-            return self.end(conn, Some(Fault::Closed), cx);
-        }
         if self.under_way == 0 && conn.recv_queue() > 0 {
             // Nobody asked.
             conn.abort();
             return self.end(conn, Some(Fault::Protocol), cx);
+        }
+        if conn.peer_finished() {
+            // What is unread is part of an answer whose rest will not come.
+            conn.discard(usize::MAX);
+            conn.close();
+            return self.end(conn, Some(Fault::Closed), cx);
         }
         if event == Event::Deadline && conn.deadline() <= cx.now && self.under_way > 0 {
             conn.abort();
