@@ -148,6 +148,8 @@ pub struct TcpConfig {
     pub half_open: u32,
     /// When SYNs are answered by cookies.
     pub syn_cookies: SynCookies,
+    /// Connections of one source per worker, handshakes included; 0: no limit.
+    pub connections_per_source: u32,
     /// From SYN to the handshake's last ACK.
     pub handshake_timeout: Duration,
     /// From our FIN, queued behind the last answer, to the end of the connection.
@@ -370,6 +372,7 @@ impl Default for TcpConfig {
             tx_ring: 8 * 1024,
             half_open: 4096,
             syn_cookies: SynCookies::Auto,
+            connections_per_source: 0,
             handshake_timeout: Duration::from_secs(10),
             fin_timeout: Duration::from_secs(20),
             rto_min: Duration::from_millis(200),

@@ -64,6 +64,7 @@ counters! {
     DropRstLimit: "penstock_dropped_frames_total" "reason" = "rst_limit", "RST for a closed port withheld by the rate limit";
     DropConnectionLimit: "penstock_dropped_frames_total" "reason" = "connection_limit", "SYN while every connection slot is in use";
     DropHalfOpenLimit: "penstock_dropped_frames_total" "reason" = "half_open_limit", "SYN while too many handshakes are under way";
+    DropSourceLimit: "penstock_dropped_frames_total" "reason" = "source_limit", "SYN, or ACK of a SYN cookie, of a source that holds as many connections as it may";
     DropFlowTable: "penstock_dropped_frames_total" "reason" = "flow_table", "SYN whose flow table buckets are full";
     DropBacklog: "penstock_dropped_frames_total" "reason" = "tx_backlog", "Answer frame that found the transmit backlog full";
     DropFrameAlloc: "penstock_dropped_frames_total" "reason" = "no_frame", "No free frame in the pool for an answer";

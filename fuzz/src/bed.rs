@@ -66,6 +66,7 @@ static SETUP: LazyLock<(Arc<Config>, Identity)> = LazyLock::new(|| {
             tx_ring: 4096,
             half_open: 2,
             syn_cookies: SynCookies::Auto,
+            connections_per_source: 3,
             handshake_timeout: 2 * second,
             fin_timeout: 2 * second,
             rto_min: Duration::from_millis(200),

@@ -4,7 +4,8 @@
 
 use crate::script::{ACK, Opt, SYN, Segment, duration};
 use penstock::config::{
-    Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, TcpConfig, WorkersConfig,
+    Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, SynCookies, TcpConfig,
+    WorkersConfig,
 };
 use penstock::gateway::Gateway;
 use penstock::mem::Arena;
@@ -94,6 +95,8 @@ impl Settings {
             "rx_ring" => tcp.rx_ring = number()? as usize,
             "tx_ring" => tcp.tx_ring = number()? as usize,
             "half_open" => tcp.half_open = number()?,
+            "syn_cookies" if value == "always" => tcp.syn_cookies = SynCookies::Always,
+            "connections_per_source" => tcp.connections_per_source = number()?,
             "connections" => self.config.workers.connections = number()?,
             "isn" => self.isn = number()?,
             "mtu" => self.config.port.mtu = Some(number()? as u16),

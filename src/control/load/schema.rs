@@ -277,6 +277,13 @@ pub static TCP: Schema = Schema {
              is less; always; or never, and a SYN beyond `half_open` is dropped and counted.",
         ),
         key(
+            "connections_per_source",
+            Kind::Integer(0, limits::CONNECTIONS_MAX as u64),
+            "0",
+            "Connections of one source per worker, handshakes included: of an IPv4 address, or of an IPv6 /64. Over it: reset \
+             at once and counted. 0: no limit.",
+        ),
+        key(
             "handshake_timeout",
             Kind::Duration(SECOND, 300 * SECOND),
             "\"10s\"",

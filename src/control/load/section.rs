@@ -68,6 +68,7 @@ pub(super) fn tcp(section: &Section) -> TcpConfig {
             Some("off") => SynCookies::Off,
             _ => default.syn_cookies,
         },
+        connections_per_source: integer("connections_per_source", default.connections_per_source),
         handshake_timeout: duration("handshake_timeout", default.handshake_timeout),
         fin_timeout: duration("fin_timeout", default.fin_timeout),
         rto_min: duration("rto_min", default.rto_min),

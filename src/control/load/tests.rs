@@ -82,6 +82,7 @@ rx_ring = "2KiB"
 tx_ring = "32KiB"
 half_open = 9
 syn_cookies = "always"
+connections_per_source = 11
 handshake_timeout = "5s"
 fin_timeout = "6s"
 rto_min = "50ms"
@@ -128,6 +129,7 @@ fn every_key_is_read() {
         tx_ring: 32_768,
         half_open: 9,
         syn_cookies: SynCookies::Always,
+        connections_per_source: 11,
         handshake_timeout: ms(5000),
         fin_timeout: ms(6000),
         rto_min: ms(50),

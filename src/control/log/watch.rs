@@ -105,6 +105,10 @@ pub fn judge(counter: Counter) -> Option<Subject> {
     use Counter::*;
     let (kind, fix) = match counter {
         DropConnectionLimit => (Kind::Limit, "raise workers.connections, or lower http.idle_timeout"),
+        DropSourceLimit => (
+            Kind::Limit,
+            "raise tcp.connections_per_source, or find who it is: penstock pcap --drop-reason source_limit",
+        ),
         DropHalfOpenLimit => {
             (Kind::Limit, "raise tcp.half_open, or find who floods: penstock pcap --drop-reason half_open_limit")
         }

@@ -54,11 +54,11 @@ impl<P: Port, S: Default> Stack<P, S> {
             if segment.flags & RST != 0 {
                 return self.drop_segment(Counter::DropNoConnection);
             }
-            return self.refuse(port, stranger, now);
+            return self.refuse(port, stranger, Counter::DropNoConnection, now);
         };
         if segment.flags & (SYN | ACK | RST | FIN) == SYN {
             if let Err(reason) = self.accept(port, stranger, listener, now) {
-                self.drop_segment(reason);
+                self.turn_away(port, stranger, reason, now);
             }
             return;
         }
@@ -70,13 +70,21 @@ impl<P: Port, S: Default> Stack<P, S> {
             let (irs, cookie) = (segment.seq.wrapping_sub(1), segment.ack.wrapping_sub(1));
             if let Some(mss) = self.cookies.judge(&segment.key, irs, cookie, now) {
                 if let Err(reason) = self.resume(port, stranger, listener, mss, now) {
-                    self.drop_segment(reason);
+                    self.turn_away(port, stranger, reason, now);
                 }
                 return;
             }
             self.counters.inc(Counter::SynCookieInvalid);
         }
-        self.refuse(port, stranger, now);
+        self.refuse(port, stranger, Counter::DropNoConnection, now);
+    }
+
+    /// No place: the peer sends again and may find one. A source that has its share is told so instead.
+    fn turn_away(&mut self, port: &mut P, stranger: Stranger<'_>, reason: Counter, now: Instant) {
+        match reason {
+            Counter::DropSourceLimit => self.refuse(port, stranger, reason, now),
+            _ => self.drop_segment(reason),
+        }
     }
 
     /// A SYN that ends a TIME-WAIT (RFC 6191), unless there is no place for its connection.
@@ -107,6 +115,9 @@ impl<P: Port, S: Default> Stack<P, S> {
     fn accept(&mut self, port: &mut P, stranger: Stranger<'_>, listener: u8, now: Instant) -> Result<(), Counter> {
         if self.free_len == 0 {
             return Err(Counter::DropConnectionLimit);
+        }
+        if !self.quota.has_room(&stranger.segment.key) {
+            return Err(Counter::DropSourceLimit);
         }
         if self.half_open >= self.settings.cookies_from {
             return self.answer_by_cookie(port, stranger, now);
@@ -140,6 +151,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let last = self.free_len.checked_sub(1).ok_or(Counter::DropConnectionLimit)?;
         let index = self.free[last];
         self.flows.insert(stranger.hash, index).map_err(|_| Counter::DropFlowTable)?;
+        self.quota.hold(&stranger.segment.key);
         self.free_len = last;
         self.half_open += 1;
         let slot = &mut self.slots[index as usize];
@@ -188,6 +200,9 @@ impl<P: Port, S: Default> Stack<P, S> {
         now: Instant,
     ) -> Result<(), Counter> {
         let Segment { key, seq, ack, .. } = *stranger.segment;
+        if !self.quota.has_room(&key) {
+            return Err(Counter::DropSourceLimit);
+        }
         let block = self.blocks.take().ok_or(Counter::DropConnectionLimit)?;
         let begun = Quiescent { key, snd_nxt: ack, rcv_nxt: seq, mss: Some(mss), window_scale: None, sack: false };
         let tcb = Tcb::import(block, self.settings.rx_ring, &begun, self.caps.mtu, now);
@@ -200,12 +215,12 @@ impl<P: Port, S: Default> Stack<P, S> {
         Ok(())
     }
 
-    /// Answers a segment for a closed port (RFC 9293, 3.10.7.1), within the limit.
-    fn refuse(&mut self, port: &mut P, stranger: Stranger<'_>, now: Instant) {
+    /// Answers a segment by an RST, as that for a closed port (RFC 9293, 3.10.7.1), within the limit.
+    fn refuse(&mut self, port: &mut P, stranger: Stranger<'_>, reason: Counter, now: Instant) {
         if !self.rst_limit.take(now) {
             return self.drop_segment(Counter::DropRstLimit);
         }
-        self.drop_segment(Counter::DropNoConnection);
+        self.drop_segment(reason);
         let to = stranger.segment.key.remote_ip();
         let l2 = self.link.resolve(to);
         let mut wire = wire!(self, port, l2.as_ref());

@@ -24,6 +24,7 @@ use crate::net::flow::FlowTable;
 use crate::net::isn::{self, Isn};
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
+use crate::net::quota::SourceQuota;
 use crate::net::rate::{AnswerLimit, RandomLimit};
 use crate::net::tcb::{Engine, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
@@ -109,6 +110,7 @@ pub struct Stack<P: Port, S> {
     cookies: Cookies,
     link: Link<P::Frame>,
     flows: FlowTable,
+    quota: SourceQuota,
     slots: Slice<Slot<S>>,
     free: Slice<u32>,
     free_len: usize,
@@ -171,6 +173,7 @@ pub fn arena_size<S>(config: &Config) -> usize {
     let slot = size_of::<Slot<S>>() + 2 * size_of::<u32>();
     let block = Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring);
     let tables = FlowTable::arena_bytes(connections)
+        + SourceQuota::arena_bytes(connections, config.tcp.connections_per_source)
         + TimerWheel::arena_bytes(connections)
         + TimeWait::arena_bytes(config.tcp.time_wait_entries as usize);
     connections * (slot + block) + tables + 64 * 1024
@@ -210,6 +213,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             cookies: Cookies::new(isn::subkey(secret, 2)),
             link,
             flows: FlowTable::new(arena, connections, [secret[1], secret[2]])?,
+            quota: SourceQuota::new(arena, connections, tcp.connections_per_source, isn::subkey(secret, 3))?,
             slots,
             free,
             free_len: connections,
@@ -309,6 +313,9 @@ impl<P: Port, S: Default> Stack<P, S> {
         let hash = self.flows.hash(&slot.key);
         self.flows.remove(hash, index);
         self.wheel.cancel(index);
+        if !slot.outgoing {
+            self.quota.release(&slot.key);
+        }
         self.closing -= usize::from(core::mem::take(&mut slot.closing));
         slot.tcb = None;
         slot.session = S::default();
