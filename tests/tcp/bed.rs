@@ -96,6 +96,8 @@ impl Settings {
             "tx_ring" => tcp.tx_ring = number()? as usize,
             "half_open" => tcp.half_open = number()?,
             "syn_cookies" if value == "always" => tcp.syn_cookies = SynCookies::Always,
+            "syn_cookies" if value == "off" => tcp.syn_cookies = SynCookies::Off,
+            "time_wait_entries" => tcp.time_wait_entries = number()?,
             "connections_per_source" => tcp.connections_per_source = number()?,
             "connections" => self.config.workers.connections = number()?,
             "isn" => self.isn = number()?,
