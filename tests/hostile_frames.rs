@@ -1,5 +1,5 @@
-//! A worker under frames nobody should send: whole conversations with bytes changed, cut, repeated and out of order.
-//! It never panics, returns every frame, and still answers afterwards.
+//! A worker under frames nobody should send: whole conversations with bytes changed, cut, repeated and out of order, and
+//! plain noise behind an Ethernet header. It never panics, returns every frame, and still answers afterwards.
 
 #[path = "../benches/turn/bed.rs"]
 mod bed;
@@ -12,7 +12,7 @@ use client::Client;
 use penstock::mem::Arena;
 use penstock::port::{Checksum, Frame, RxMeta};
 use penstock::sim::port::FramePool;
-use penstock::telemetry::Counters;
+use penstock::telemetry::{Counter, Counters};
 use penstock::time::{Instant, Now};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +89,13 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
         1 if bytes.len() >= 54 => bytes[47] = random.next() as u8 & 0x3f,
         2 if bytes.len() >= 54 => bytes[41] = random.next() as u8,
         3 if bytes.len() >= 54 => bytes[44..46].copy_from_slice(&(random.next() as u16).to_be_bytes()),
+        4 if bytes.len() > 14 && random.below(4) == 0 => {
+            bytes.truncate(12);
+            bytes.extend([[0x08, 0x00], [0x86, 0xdd], [0x08, 0x06], [0x81, 0x00]][random.below(4)]);
+            // An IP version that is one, or any.
+            bytes.push([0x45, 0x60, random.next() as u8][random.below(3)]);
+            bytes.extend((0..random.below(300)).map(|_| random.next() as u8));
+        }
         4 => bytes.extend((0..random.below(200)).map(|_| random.next() as u8)),
         _ => {}
     }
@@ -127,6 +134,7 @@ fn damaged_frames_neither_stop_nor_leak() {
     let mut random = Random(seed);
     let mut bed = Bed::new();
     (0..storms).for_each(|_| bed.storm(&mut random, &seen));
+    println!("{} frames", bed.counters.read(Counter::RxFrames));
     assert!(bed.counters.read_metric("penstock_dropped_frames_total") > 0);
     // Everything times out, and nothing is held but what says so.
     for _ in 0..20_000 {
