@@ -86,6 +86,7 @@ impl Run {
         self.nothing_sent().map_err(|what| format!("{what} after {passed:?}"))?;
         match &line.act {
             Act::Inject { peer, segment, held } => self.bed.inject(*peer, segment, *held),
+            Act::Report { peer, icmp } => self.bed.report(*peer, icmp),
             Act::Stream(bytes) => self.bed.stream(bytes),
             Act::Answer { peer, status, len } => return self.answer(*peer, *status, *len),
             Act::Count { name, label, delta } => return self.count(name, label, *delta),
@@ -231,6 +232,8 @@ fn a_line_that_cannot_be_read_says_so() {
         "< S 0:0(0) <mss>",
         "< S 0:0(0) <mss 70000>",
         "request / 1",
+        "icmp 3 1:1(0)",
+        "icmp 3/4 1:1(0) mtu",
         "stream x",
     ] {
         assert!(fault_of(line).starts_with("wrong:3: "), "{line}");

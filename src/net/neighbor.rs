@@ -6,6 +6,7 @@
 //! immutable snapshot and look at one generation number per turn.
 
 use crate::limits::NEIGHBORS_MAX;
+use crate::net::pmtu::Board;
 use crate::time::Instant;
 use arc_swap::ArcSwap;
 use arrayvec::ArrayVec;
@@ -41,6 +42,8 @@ pub struct Neighbors {
     generation: AtomicU64,
     current: ArcSwap<Snapshot>,
     table: Mutex<Table>,
+    /// What workers leave for each other about paths.
+    pub(crate) board: Board,
 }
 
 /// The table at one moment, known neighbours only, ordered by address.
@@ -138,7 +141,12 @@ impl Snapshot {
 impl Neighbors {
     /// An empty table.
     pub fn new() -> Arc<Neighbors> {
-        Arc::new(Neighbors { generation: AtomicU64::new(0), current: ArcSwap::default(), table: Mutex::default() })
+        Arc::new(Neighbors {
+            generation: AtomicU64::new(0),
+            current: ArcSwap::default(),
+            table: Mutex::default(),
+            board: Board::new(),
+        })
     }
 
     /// The generation of the newest snapshot.

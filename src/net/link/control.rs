@@ -1,4 +1,4 @@
-//! Control packets: ARP, ICMP echo and neighbour discovery, received and answered.
+//! Control packets: ARP, ICMP and neighbour discovery, received and answered.
 //!
 //! Owns what is believed and what is answered. Refuses the byte formats: `arp`, `nd` and `icmp` have them.
 
@@ -82,6 +82,14 @@ impl<F: Frame> Link<F> {
         }
         if icmp::is_echo_request(bytes, packet) {
             return self.echo(frame, packet, io);
+        }
+        match icmp::error(bytes, packet) {
+            Some(_) if packet.group => return Err(Counter::DropIcmp),
+            Some(icmp::Error::Soft) => return Err(Counter::DropIcmpError),
+            Some(icmp::Error::TooBig(report)) => {
+                return self.reports.push(report, io.now).then_some(()).ok_or(Counter::DropIcmpLimit);
+            }
+            None => {}
         }
         match bytes[packet.l4] {
             nd::SOLICITATION | nd::ADVERTISEMENT if packet.ipv6 => {

@@ -8,6 +8,7 @@ mod arp;
 mod control;
 mod io;
 mod nd;
+mod reports;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use io::Io;
 use nd::{Kind, Message};
+use reports::Reports;
 use route::Routes;
 use std::sync::Arc;
 use waiting::{Due, Pushed, Waiting};
@@ -75,6 +77,8 @@ pub struct Link<F> {
     next_epoch: Instant,
     echo_limit: AnswerLimit,
     learn_limit: AnswerLimit,
+    /// Reports of packets too big that wait for the end of the burst.
+    pub(crate) reports: Reports,
     /// No address is defended before this.
     next_defense: Instant,
 }
@@ -112,6 +116,7 @@ impl<F: Frame> Link<F> {
             host,
             routes: Routes::new(addresses, gateways),
             snapshot: neighbors.snapshot(),
+            reports: Reports::from(&neighbors.board),
             neighbors,
             generation: 1,
             waiting: Waiting::new(),

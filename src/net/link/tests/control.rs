@@ -290,7 +290,11 @@ fn which_echo_requests_are_not_answered() {
         ("wrong checksum", Counter::DropIcmp, change(echo(false, 8), |f| f[45] ^= 1)),
         ("wrong checksum over IPv6", Counter::DropIcmp, change(echo(true, 8), |f| f[65] ^= 1)),
         ("under a header", Counter::DropIcmp, ethernet(0x0800, &ipv4(1, &[], &[8, 0, 0xf7, 0xff]))),
-        ("unreachable", Counter::DropIcmp, ethernet(0x0800, &ipv4(1, &[], &[3, 4, 0xfc, 0xfb, 0, 0, 0, 0]))),
+        (
+            "unreachable, quoting nothing",
+            Counter::DropIcmp,
+            ethernet(0x0800, &ipv4(1, &[], &[3, 4, 0xfc, 0xfb, 0, 0, 0, 0])),
+        ),
     ];
     for (name, counter, bytes) in cases {
         let pool = FramePool::new(8);
