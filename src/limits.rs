@@ -36,6 +36,8 @@ pub const UNRESOLVED_PER_NEIGHBOR_MAX: usize = 8;
 pub const TX_BACKLOG_MAX: usize = 512;
 /// RSTs for closed ports and ICMP answers a worker sends per second, each.
 pub const CONTROL_ANSWERS_PER_S: u32 = 1000;
+/// Neighbours a worker learns per second because they asked for us first: each makes a new snapshot of all of them.
+pub const NEWCOMERS_PER_S: u32 = 100;
 /// Challenge ACKs a worker sends per second at most (RFC 5961, 7); how many less is random.
 pub const CHALLENGES_PER_S: u32 = 1000;
 /// Between two challenge ACKs of one connection.

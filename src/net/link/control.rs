@@ -194,10 +194,16 @@ impl<F: Frame> Link<F> {
         io.reply(frame, &header, &answer.emit(self.mac), Counter::NdAdvertsTx)
     }
 
-    /// Learns who asked us. A rate limit bounds the new snapshots that invented requesters cause.
+    /// Learns who asked us. A rate limit bounds the new snapshots that invented requesters cause; who is not learnt is asked
+    /// for when there is something to send.
     fn learn_requester<P: Port<Frame = F>>(&mut self, ip: IpAddr, mac: Mac, io: &mut Io<'_, P>) {
-        if self.routes.is_on_link(ip) && self.learn_limit.take(io.now) {
-            self.learn(ip, Some(mac), Claim::Request, io);
+        if !self.routes.is_on_link(ip) || !self.learn_limit.take(io.now) {
+            return;
+        }
+        let known = self.snapshot.knows(ip);
+        let admitted = known || self.newcomer_limit.take(io.now);
+        if !(admitted && self.learn(ip, Some(mac), Claim::Request, io)) && !known {
+            io.counters.inc(Counter::NeighborRefused);
         }
     }
 

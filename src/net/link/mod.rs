@@ -15,7 +15,7 @@ mod tests;
 mod waiting;
 
 use crate::config::Cidr;
-use crate::limits::L2_MAX;
+use crate::limits::{L2_MAX, NEWCOMERS_PER_S};
 use crate::net::ip::{self, Class, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, Host};
 use crate::net::neighbor::{Ask, Mac, Neighbors, REACHABLE_TIME, Snapshot};
 use crate::net::rate::AnswerLimit;
@@ -76,7 +76,9 @@ pub struct Link<F> {
     next_tick: Instant,
     next_epoch: Instant,
     echo_limit: AnswerLimit,
+    /// What those who ask us say of themselves, and of those the unknown ones.
     learn_limit: AnswerLimit,
+    newcomer_limit: AnswerLimit<NEWCOMERS_PER_S>,
     /// Reports of packets too big that wait for the end of the burst.
     pub(crate) reports: Reports,
     /// No address is defended before this.
@@ -108,6 +110,7 @@ impl<F: Frame> Link<F> {
         if addresses.iter().any(|c| c.address.is_ipv6()) && !addresses.iter().any(is_local) {
             addresses.push(route::link_local(mac));
         }
+        neighbors.keep(&gateways);
         let mut host = Host::new(mac, vlan);
         addresses.iter().for_each(|cidr| host.add(cidr.address));
         Link {
@@ -125,6 +128,7 @@ impl<F: Frame> Link<F> {
             next_epoch: now + EPOCH,
             echo_limit: AnswerLimit::default(),
             learn_limit: AnswerLimit::default(),
+            newcomer_limit: AnswerLimit::default(),
             next_defense: now,
         }
     }
@@ -237,6 +241,10 @@ impl<F: Frame> Link<F> {
         }
         self.retry(&mut io);
         let pass = self.neighbors.pass(now);
+        counters.add(Counter::NeighborContested, pass.events.contested);
+        counters.add(Counter::NeighborUpheld, pass.events.upheld);
+        counters.add(Counter::NeighborMoved, pass.events.moved);
+        counters.add(Counter::NeighborEvicted, pass.events.evicted);
         for (neighbor, mac) in pass.probes {
             self.request(neighbor, Some(mac), &mut io);
         }
