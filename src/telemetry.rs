@@ -93,7 +93,7 @@ counters! {
     TooBigRefused: "penstock_packet_too_big_total" "outcome" = "refused", "Reports of a connection's packet that is not under way, or with an impossible size";
     TooBigElsewhere: "penstock_packet_too_big_total" "outcome" = "elsewhere", "Reports of no connection of the worker that received them, left for the other workers";
     TooBigLost: "penstock_packet_too_big_total" "outcome" = "lost", "Reports left by other workers that were replaced before this one read them";
-    BlackHole: "penstock_path_mtu_black_holes_total" "" = "", "Path MTUs lowered because a connection's large segments were lost again and again";
+    BlackHole: "penstock_path_mtu_black_holes_total" "" = "", "Path MTUs lowered because a connection's large segments were lost again and again; a peer that vanished looks the same";
     NeighborContested: "penstock_neighbor_changes_total" "event" = "contested", "Another MAC claimed a known neighbour's address: the known one is asked first";
     NeighborUpheld: "penstock_neighbor_changes_total" "event" = "upheld", "The known MAC answered and keeps the address";
     NeighborMoved: "penstock_neighbor_changes_total" "event" = "moved", "The known MAC was silent and the other one has the address";

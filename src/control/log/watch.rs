@@ -99,8 +99,6 @@ const fn device(kind: Kind, reason: &'static str, metric: &'static str, fix: &'s
 
 const NO_FRAME: &str = "the frame pool is empty: compare penstock_mempool_used_frames with penstock_mempool_frames, and report it with penstock status --json";
 const TWO_CLAIM: &str = "two hosts claim one neighbour's address: find the second with arping on that link, unless one took over from the other";
-const BLACK_HOLE: &str =
-    "a path drops large packets and its routers do not say so: have ICMP let through, or lower port.mtu";
 const LOST: Subject = device(Kind::Lost, "log_lines", "penstock_log_lost_lines_total", "");
 
 /// What a counter that moves means; None: traffic, or told by another counter.
@@ -147,17 +145,16 @@ pub fn judge(counter: Counter) -> Option<Subject> {
             (Kind::Fault, "the driver refuses frames: see dpdk_error events, and report it with penstock status --json")
         }
         NeighborContested => (Kind::Fault, TWO_CLAIM),
-        BlackHole => (Kind::Fault, BLACK_HOLE),
         DropAddressConflict => (
             Kind::Conflict,
             "give one of the two another address; who it is: penstock pcap --drop-reason address_conflict",
         ),
         DropRunt | DropEtherType | DropNotForUs | DropVlan | DropIpHeader | DropIpOptions | DropFragment
-        | DropProtocol | DropTcpHeader | DropIcmp | DropIcmpError | TooBigRefused | TooBigLost | DropArp
-        | DropNeighbor | DropNoConnection | DropTimeWait | DropUnexpectedSyn | DropUnexpectedRst | DropAckRange
-        | DropOutOfWindow | ChallengeWithheld | SynCookieInvalid | ConnTimedOut | TxStall | HttpMalformed
-        | HttpVersion | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge
-        | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
+        | DropProtocol | DropTcpHeader | DropIcmp | DropIcmpError | TooBigRefused | TooBigLost | BlackHole
+        | DropArp | DropNeighbor | DropNoConnection | DropTimeWait | DropUnexpectedSyn | DropUnexpectedRst
+        | DropAckRange | DropOutOfWindow | ChallengeWithheld | SynCookieInvalid | ConnTimedOut | TxStall
+        | HttpMalformed | HttpVersion | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong
+        | HttpHeadTooLarge | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
         | TooBigLowered | TooBigUnchanged | TooBigElsewhere | NeighborUpheld | NeighborMoved | ConnAccepted

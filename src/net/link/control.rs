@@ -202,7 +202,8 @@ impl<F: Frame> Link<F> {
         }
         let known = self.snapshot.knows(ip);
         let admitted = known || self.newcomer_limit.take(io.now);
-        if !(admitted && self.learn(ip, Some(mac), Claim::Request, io)) && !known {
+        let learnt = admitted && self.learn(ip, Some(mac), Claim::Request, io);
+        if !known && !learnt {
             io.counters.inc(Counter::NeighborRefused);
         }
     }
