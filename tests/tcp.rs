@@ -5,6 +5,8 @@
 
 #[path = "tcp/bed.rs"]
 mod bed;
+#[path = "tcp/client.rs"]
+mod client;
 #[path = "tcp/script.rs"]
 mod script;
 
@@ -92,6 +94,7 @@ impl Run {
             Act::Count { name, label, delta } => return self.count(name, label, *delta),
             Act::Connections(wanted) => return equal("connections", self.bed.connections(), *wanted),
             Act::TimeWaits(wanted) => return equal("entries in TIME-WAIT", self.bed.time_waits(), *wanted),
+            Act::Connect { peer } => self.bed.connect(*peer),
             Act::Drain => self.bed.drain(),
             Act::Silence | Act::Expect { .. } => {}
             Act::Set(..) => return Err("`set` comes before everything else".into()),

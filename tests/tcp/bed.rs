@@ -1,13 +1,17 @@
 //! One worker with the gateway on it, and peers whose every frame a script writes.
 //!
+//! With `set role client` a stack that begins connections stands in for the gateway.
+//!
 //! Owns frames and virtual time. Refuses to be a TCP: what a peer sends and acknowledges is the script's.
 
+use crate::client::Client;
 use crate::script::{ACK, Icmp, Opt, SYN, Segment, duration};
 use penstock::config::{
     Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, TcpConfig, WorkersConfig,
 };
 use penstock::gateway::Gateway;
 use penstock::mem::Arena;
+use penstock::net::key::FlowKey;
 use penstock::net::neighbor::Neighbors;
 use penstock::port::{Caps, Frame};
 use penstock::sim::packet;
@@ -45,8 +49,9 @@ struct Peer {
 /// A worker under a script.
 pub struct Bed {
     worker: Worker<SimPort, Gateway>,
-    /// Another worker of the same gateway, without connections.
-    other: Worker<SimPort, Gateway>,
+    /// Another worker of the same port: the one under the script, if that begins connections.
+    other: Client,
+    is_client: bool,
     pool: FramePool,
     counters: Arc<Counters>,
     pub now: Now,
@@ -63,6 +68,7 @@ pub struct Settings {
     config: Config,
     isn: u32,
     ipv6: bool,
+    is_client: bool,
 }
 
 impl Default for Settings {
@@ -88,7 +94,7 @@ impl Default for Settings {
             log: penstock::config::LogConfig::default(),
             routes: ANSWERS.map(route).to_vec(),
         };
-        Settings { config, isn: 1_000_000, ipv6: false }
+        Settings { config, isn: 1_000_000, ipv6: false, is_client: false }
     }
 }
 
@@ -102,6 +108,7 @@ impl Settings {
             "half_open" => tcp.half_open = number()?,
             "connections" => self.config.workers.connections = number()?,
             "isn" => self.isn = number()?,
+            "role" => self.is_client = value == "client",
             "family" => self.ipv6 = number()? == 6,
             "mtu" => self.config.port.mtu = Some(number()? as u16),
             "handshake_timeout" => tcp.handshake_timeout = duration(value)?,
@@ -137,25 +144,25 @@ impl Bed {
         let caps = Caps { mac: GATEWAY_MAC, mtu: config.port.mtu.unwrap_or(1500), ..Caps::default() };
         let counters = [(); 2].map(|()| Arc::new(Counters::with_requests(1, ANSWERS.len())));
         let neighbors = Neighbors::new();
-        let [worker, other] = counters.each_ref().map(|counters| {
-            Worker::new(WorkerParts {
-                port: SimPort::new(caps.clone(), pool.clone()),
-                app: Gateway::new(&config).expect("routes"),
-                arena: Arena::heap(arena_size(&config)),
-                config: config.clone(),
-                neighbors: neighbors.clone(),
-                counters: counters.clone(),
-                secret: [1, 2, 3, 4],
-                now: Instant::ZERO,
-            })
-            .expect("a worker")
+        let port = || SimPort::new(caps.clone(), pool.clone());
+        let other = Client::new(&config, port(), neighbors.clone(), counters[1].clone());
+        let worker = Worker::new(WorkerParts {
+            port: port(),
+            app: Gateway::new(&config).expect("routes"),
+            arena: Arena::heap(arena_size(&config)),
+            config,
+            neighbors,
+            counters: counters[0].clone(),
+            secret: [1, 2, 3, 4],
+            now: Instant::ZERO,
         });
-        let [counters, _] = counters;
+        let [gateways, clients] = counters;
         let mut bed = Bed {
-            worker,
+            worker: worker.expect("a worker"),
             other,
+            is_client: settings.is_client,
             pool,
-            counters,
+            counters: if settings.is_client { clients } else { gateways },
             now: Now { mono: Instant::from_millis(1_000), unix_s: 1_700_000_000 },
             peers: HashMap::new(),
             stream: Vec::new(),
@@ -186,16 +193,24 @@ impl Bed {
     }
 
     pub fn connections(&self) -> usize {
-        self.worker.connections()
+        if self.is_client { self.other.stack.connections() } else { self.worker.connections() }
     }
 
     pub fn time_waits(&self) -> usize {
-        self.worker.stack().time_waits()
+        if self.is_client { self.other.stack.time_waits() } else { self.worker.stack().time_waits() }
     }
 
     /// Frames that nobody gave back.
     pub fn leaked(&self) -> usize {
-        self.pool.live() - self.worker.stack().frames_held()
+        self.pool.live() - self.worker.stack().frames_held() - self.other.stack.frames_held()
+    }
+
+    /// The client begins a connection to a peer's port.
+    pub fn connect(&mut self, peer: u16) {
+        assert!(self.is_client, "`set role client` comes first");
+        let key = FlowKey::v4([10, 7, 0, 1], [10, 7, 0, 2], 1_024 + peer, 80);
+        self.other.connect(&key, self.now.mono);
+        self.settle();
     }
 
     pub fn drain(&mut self) {
@@ -276,8 +291,8 @@ impl Bed {
         for _ in 0..icmp.times {
             if icmp.elsewhere {
                 let frame = self.pool.frame(&self.wrap(&bytes)).expect("the pool holds all frames");
-                self.other.port_mut().rx.push_back(frame);
-                self.other.turn(self.now);
+                self.other.port.rx.push_back(frame);
+                self.other.turn(self.now.mono);
             } else {
                 self.push(&self.wrap(&bytes));
             }
@@ -292,16 +307,20 @@ impl Bed {
 
     fn push(&mut self, bytes: &[u8]) {
         let frame = self.pool.frame(bytes).expect("the pool holds all frames");
-        self.worker.port_mut().rx.push_back(frame);
+        self.port().rx.push_back(frame);
+    }
+
+    fn port(&mut self) -> &mut SimPort {
+        if self.is_client { &mut self.other.port } else { self.worker.port_mut() }
     }
 
     fn settle(&mut self) {
         for _ in 0..TURNS {
-            let turn = self.worker.turn(self.now);
-            let frames: Vec<Vec<u8>> =
-                self.worker.port_mut().tx.drain(..).map(|frame| frame.bytes().to_vec()).collect();
+            let idle =
+                if self.is_client { self.other.turn(self.now.mono) } else { self.worker.turn(self.now).is_idle() };
+            let frames: Vec<Vec<u8>> = self.port().tx.drain(..).map(|frame| frame.bytes().to_vec()).collect();
             frames.iter().for_each(|bytes| self.take(bytes));
-            if turn.is_idle() && self.worker.port().rx.is_empty() {
+            if idle && self.port().rx.is_empty() {
                 return;
             }
         }

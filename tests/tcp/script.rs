@@ -88,6 +88,9 @@ pub enum Act {
         label: String,
         delta: u64,
     },
+    Connect {
+        peer: u16,
+    },
     Connections(usize),
     TimeWaits(usize),
     /// The gateway begins an orderly stop.
@@ -173,6 +176,7 @@ fn act(word: &str, rest: &str, peer: u16) -> Result<Act, String> {
         ("count", [name, label, delta]) => {
             Act::Count { name: name.to_string(), label: label.to_string(), delta: number(delta)? }
         }
+        ("connect", []) => Act::Connect { peer },
         ("connections", [n]) => Act::Connections(number(n)?),
         ("time_waits", [n]) => Act::TimeWaits(number(n)?),
         ("drain", []) => Act::Drain,

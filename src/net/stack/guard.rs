@@ -94,9 +94,9 @@ impl Numbers {
         seq.wrapping_sub(self.una) < self.nxt.wrapping_sub(self.una)
     }
 
-    /// SND.UNA, and how many sequence numbers from there on were sent; none when the peer closed its window.
+    /// SND.UNA, and how many sequence numbers from there on were sent.
     pub(super) fn unacknowledged(&self) -> (u32, u32) {
-        (self.una, if self.peer_window == 0 { 0 } else { self.nxt.wrapping_sub(self.una) })
+        (self.una, self.nxt.wrapping_sub(self.una))
     }
 
     /// Whether this is what an established connection mostly gets: an acknowledgment of what was sent, with the next bytes
