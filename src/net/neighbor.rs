@@ -52,7 +52,7 @@ pub struct Neighbors {
     generation: AtomicU64,
     current: ArcSwap<Snapshot>,
     table: Mutex<Table>,
-    /// What workers leave for each other about paths.
+    /// What workers leave for each other about paths; here, because they share this already.
     pub(crate) board: Board,
 }
 

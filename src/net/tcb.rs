@@ -9,6 +9,7 @@ mod handshake;
 mod path;
 
 pub use handshake::Quiescent;
+pub use path::Hastened;
 
 use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
 use crate::mem::{Block, Borrower, Lent};

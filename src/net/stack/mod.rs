@@ -287,7 +287,8 @@ impl<P: Port, S: Default> Stack<P, S> {
         }
     }
 
-    /// Fires due timers: their connections join the changed list. Returns how many fired.
+    /// Acts on reports of packets too big and fires due timers: their connections join the changed list. Returns how many
+    /// timers fired.
     pub fn expire(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.tick(now, port, &mut self.tx, &self.counters);
         self.hear_reports(port, now);

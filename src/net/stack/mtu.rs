@@ -5,10 +5,11 @@
 //! a comparison or two a turn, and nothing for a segment.
 
 use super::{Phase, Slot, Stack, wire};
+use crate::limits::SEGMENTS_PER_TURN;
 use crate::net::flow::FlowTable;
 use crate::net::key::FlowKey;
 use crate::net::pmtu::{PathMtu, Paths, TooBig, Unfit};
-use crate::net::tcb::Wire;
+use crate::net::tcb::{Hastened, Wire};
 use crate::port::Port;
 use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
@@ -25,7 +26,8 @@ pub(super) struct Stuck {
 }
 
 impl<P: Port, S: Default> Stack<P, S> {
-    /// Acts on the reports of packets too big that arrived here or at other workers; once per turn.
+    /// Acts on the reports of packets too big that arrived here or at other workers; once per turn. What this worker leaves for
+    /// the others it reads again itself, and has no connection for it.
     #[inline]
     pub(super) fn hear_reports(&mut self, port: &mut P, now: Instant) {
         if self.link.reports.any() || self.link.board_moved() {
@@ -35,7 +37,6 @@ impl<P: Port, S: Default> Stack<P, S> {
 
     #[cold]
     fn judge_reports(&mut self, port: &mut P, now: Instant) {
-        // What the others left is read first: what is left for them below is not read again here.
         let (others, lost) = self.link.read_board();
         self.counters.add(Counter::TooBigLost, lost);
         for report in others {
@@ -69,8 +70,14 @@ impl<P: Port, S: Default> Stack<P, S> {
         };
         tcb.set_path(path);
         let mut wire = wire!(self, port, slot.l2.as_ref());
-        if self.engine.resend(now, tcb, &mut wire) {
-            slot.numbers.sent(&wire.sent.last);
+        for _ in 0..SEGMENTS_PER_TURN {
+            let hastened = self.engine.hasten(now, tcb, &mut wire);
+            if hastened != Hastened::Nothing {
+                slot.numbers.sent(&wire.sent.last);
+            }
+            if hastened != Hastened::Due {
+                break;
+            }
         }
         self.changed.push(index, slot);
         let remote = report.key.remote;

@@ -4,7 +4,6 @@
 //! carries: the stack does.
 
 use super::{Engine, Tcb, Wire};
-use crate::limits::SEGMENTS_PER_TURN;
 use crate::net::pmtu::{PLATEAUS, PathMtu};
 use crate::port::Port;
 use crate::time::Instant;
@@ -21,6 +20,17 @@ impl Tcb {
     }
 }
 
+/// What [`Engine::hasten`] sent.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Hastened {
+    /// Nothing: nothing is under way, or there is no room.
+    Nothing,
+    /// A segment that was due anyway: what is under way comes behind it.
+    Due,
+    /// The first segment that is not acknowledged.
+    First,
+}
+
 impl Engine {
     /// An engine whose connections may have paths below `mtu`.
     #[must_use]
@@ -29,20 +39,19 @@ impl Engine {
         self
     }
 
-    /// Sends again from the first byte that is not acknowledged, now (RFC 1191, 6.5; RFC 8201, 5.4). smoltcp does so when its
-    /// retransmission timer ends, so it is told that this moment has come: slow start follows, as RFC 1191 asks; that the
-    /// timeout doubles and the threshold is halved, it does not ask. False when nothing was sent.
-    pub fn resend<P: Port>(&mut self, now: Instant, tcb: &mut Tcb, wire: &mut Wire<'_, P>) -> bool {
-        for _ in 0..SEGMENTS_PER_TURN {
-            let Some(due) = self.poll_at(now, tcb) else { return false };
-            if !wire.has_room() {
-                return false;
+    /// Sends one segment, as `send` does, but has the retransmission timer end now (RFC 1191, 6.5; RFC 8201, 5.4): smoltcp is
+    /// told that this moment has come, and sends again from the first byte that is not acknowledged, in packets of the
+    /// present size. Slow start follows, as RFC 1191 asks; that the timeout doubles and the threshold is halved, it does not.
+    pub fn hasten<P: Port>(&mut self, now: Instant, tcb: &mut Tcb, wire: &mut Wire<'_, P>) -> Hastened {
+        match self.poll_at(now, tcb) {
+            Some(due) if wire.has_room() && self.send(due.max(now), tcb, wire) => {
+                if due > now {
+                    Hastened::First
+                } else {
+                    Hastened::Due
+                }
             }
-            // What is due is sent first: the timer shows behind it.
-            if !self.send(due.max(now), tcb, wire) || due > now {
-                return due > now;
-            }
+            _ => Hastened::Nothing,
         }
-        false
     }
 }
