@@ -24,6 +24,10 @@ pub const WORKERS_MAX: usize = 128;
 pub const CONNECTIONS_MAX: usize = 1 << 24;
 /// The most neighbours that are remembered; more are dropped and counted.
 pub const NEIGHBORS_MAX: usize = 4096;
+/// Destinations whose path MTU a worker remembers; another in the same place replaces one.
+pub const PATHS_MAX: usize = 256;
+/// For how long (RFC 1191, 6.3).
+pub const PATH_MTU_AGE: Duration = Duration::from_secs(600);
 /// The most frames that wait for a neighbour's answer, per worker.
 pub const UNRESOLVED_MAX: usize = 256;
 /// The most of those for one neighbour (RFC 1122, 2.3.2.2 asks for at least one).
@@ -32,6 +36,8 @@ pub const UNRESOLVED_PER_NEIGHBOR_MAX: usize = 8;
 pub const TX_BACKLOG_MAX: usize = 512;
 /// RSTs for closed ports and ICMP answers a worker sends per second, each.
 pub const CONTROL_ANSWERS_PER_S: u32 = 1000;
+/// Neighbours a worker learns per second because they asked for us first: each makes a new snapshot of all of them.
+pub const NEWCOMERS_PER_S: u32 = 100;
 /// Challenge ACKs a worker sends per second at most (RFC 5961, 7); how many less is random.
 pub const CHALLENGES_PER_S: u32 = 1000;
 /// Between two challenge ACKs of one connection.

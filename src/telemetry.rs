@@ -55,6 +55,7 @@ counters! {
     DropTcpChecksum: "penstock_dropped_frames_total" "reason" = "tcp_checksum", "Wrong TCP checksum";
     DropIcmp: "penstock_dropped_frames_total" "reason" = "icmp", "Malformed or unhandled ICMP message";
     DropIcmpLimit: "penstock_dropped_frames_total" "reason" = "icmp_limit", "ICMP answer withheld by the rate limit";
+    DropIcmpError: "penstock_dropped_frames_total" "reason" = "icmp_error", "ICMP error about a packet of ours that is no reason to act: unreachable, time exceeded and others (RFC 5927)";
     DropArp: "penstock_dropped_frames_total" "reason" = "arp", "Malformed or irrelevant ARP packet";
     DropAddressConflict: "penstock_dropped_frames_total" "reason" = "address_conflict", "Another host claims one of our addresses";
     DropNeighbor: "penstock_dropped_frames_total" "reason" = "neighbor_discovery", "Malformed or irrelevant neighbour discovery message";
@@ -88,6 +89,17 @@ counters! {
     NdAdvertsTx: "penstock_neighbor_discovery_total" "kind" = "advert_tx", "Neighbour advertisements sent";
     IcmpEchoRx: "penstock_icmp_echo_total" "kind" = "request_rx", "Echo requests received";
     IcmpEchoTx: "penstock_icmp_echo_total" "kind" = "reply_tx", "Echo replies sent";
+    TooBigLowered: "penstock_packet_too_big_total" "outcome" = "lowered", "Reports that lowered the path MTU of a connection";
+    TooBigUnchanged: "penstock_packet_too_big_total" "outcome" = "unchanged", "Reports of a connection's packet that tell nothing new";
+    TooBigRefused: "penstock_packet_too_big_total" "outcome" = "refused", "Reports of a connection's packet that is not under way, or with an impossible size";
+    TooBigElsewhere: "penstock_packet_too_big_total" "outcome" = "elsewhere", "Reports of no connection of the worker that received them, left for the other workers";
+    TooBigLost: "penstock_packet_too_big_total" "outcome" = "lost", "Reports left by other workers that were replaced before this one read them";
+    BlackHole: "penstock_path_mtu_black_holes_total" "" = "", "Path MTUs lowered because a connection's large segments were lost again and again; a peer that vanished looks the same";
+    NeighborContested: "penstock_neighbor_changes_total" "event" = "contested", "Another MAC claimed a known neighbour's address: the known one is asked first";
+    NeighborUpheld: "penstock_neighbor_changes_total" "event" = "upheld", "The known MAC answered and keeps the address";
+    NeighborMoved: "penstock_neighbor_changes_total" "event" = "moved", "The known MAC was silent and the other one has the address";
+    NeighborEvicted: "penstock_neighbor_changes_total" "event" = "evicted", "Neighbours forgotten because the table was full";
+    NeighborRefused: "penstock_neighbor_changes_total" "event" = "not_learnt", "Hosts that asked for us and were not learnt: too many new ones, or the table is full";
     // Connections
     ConnAccepted: "penstock_connections_accepted_total" "" = "", "Connections that completed the handshake";
     ConnConnected: "penstock_connections_established_total" "" = "", "Connections of our own that completed the handshake";

@@ -5,6 +5,8 @@
 
 #[path = "tcp/bed.rs"]
 mod bed;
+#[path = "tcp/client.rs"]
+mod client;
 #[path = "tcp/script.rs"]
 mod script;
 
@@ -86,11 +88,13 @@ impl Run {
         self.nothing_sent().map_err(|what| format!("{what} after {passed:?}"))?;
         match &line.act {
             Act::Inject { peer, segment, held } => self.bed.inject(*peer, segment, *held),
+            Act::Report { peer, icmp } => self.bed.report(*peer, icmp),
             Act::Stream(bytes) => self.bed.stream(bytes),
             Act::Answer { peer, status, len } => return self.answer(*peer, *status, *len),
             Act::Count { name, label, delta } => return self.count(name, label, *delta),
             Act::Connections(wanted) => return equal("connections", self.bed.connections(), *wanted),
             Act::TimeWaits(wanted) => return equal("entries in TIME-WAIT", self.bed.time_waits(), *wanted),
+            Act::Connect { peer } => self.bed.connect(*peer),
             Act::Drain => self.bed.drain(),
             Act::Silence | Act::Expect { .. } => {}
             Act::Set(..) => return Err("`set` comes before everything else".into()),
@@ -231,6 +235,8 @@ fn a_line_that_cannot_be_read_says_so() {
         "< S 0:0(0) <mss>",
         "< S 0:0(0) <mss 70000>",
         "request / 1",
+        "icmp 3 1:1(0)",
+        "icmp 3/4 1:1(0) mtu",
         "stream x",
     ] {
         assert!(fault_of(line).starts_with("wrong:3: "), "{line}");

@@ -19,6 +19,9 @@ const TEXTS: [&[u8]; 6] = [
 ];
 const FLAGS: [u8; 6] = [SYN, ACK, PSH | ACK, FIN | ACK, RST | ACK, RST];
 
+/// Types and codes of errors.
+const ERRORS: [(u8, u8); 8] = [(3, 4), (2, 0), (3, 1), (11, 0), (12, 0), (1, 0), (3, 0), (5, 1)];
+
 /// A list of operations.
 pub fn worker(input: &[u8]) {
     let mut input = Input(input);
@@ -34,7 +37,7 @@ pub fn worker(input: &[u8]) {
             0 => Some(input.piece().to_vec()),
             kind @ 1..=8 => Some(segment(&mut bed, kind, &mut input)),
             9 => Some(link(&mut input)),
-            10 => Some(echo(&mut input)),
+            10 => Some(icmp(&bed, &mut input)),
             11 => {
                 bed.turn(later(input.byte()));
                 None
@@ -135,12 +138,27 @@ fn link(input: &mut Input<'_>) -> Vec<u8> {
     }
 }
 
-fn echo(input: &mut Input<'_>) -> Vec<u8> {
-    let peer = usize::from(input.byte()) % PEERS;
-    let data = input.piece();
-    let request = packet::echo_request(bed::peer_address(peer), bed::gateway_address(peer), 1, data);
+/// An echo request, or an error about what the gateway sent.
+fn icmp(bed: &Bed, input: &mut Input<'_>) -> Vec<u8> {
+    let how = input.byte();
+    let peer = usize::from(how) % PEERS;
+    let (from, to) = (bed::peer_address(peer), bed::gateway_address(peer));
+    let packet = if how & 0x80 == 0 {
+        packet::echo_request(from, to, 1, input.piece())
+    } else {
+        let (kind, code) = ERRORS[usize::from(how >> 2 & 7)];
+        let back = u32::from(input.byte()) * 16;
+        let [mtu, size] = [(); 2].map(|()| [input.byte(), input.byte()]);
+        let ports = [80, 40_000 + peer as u16].map(u16::to_be_bytes);
+        let quoted = [ports.as_flattened(), &bed.peers[peer].ack.wrapping_sub(back).to_be_bytes(), &[0; 12]].concat();
+        let mut quoted = packet::packet(to, from, packet::TCP, quoted, 16);
+        let at = if from.is_ipv4() { 2 } else { 4 };
+        quoted[at..at + 2].copy_from_slice(&size);
+        let message = [&[kind, code, 0, 0, 0, 0][..], &mtu, &quoted].concat();
+        packet::packet(from, to, if from.is_ipv4() { packet::ICMP } else { packet::ICMPV6 }, message, 2)
+    };
     let ether_type = if peer < 2 { packet::IPV4 } else { packet::IPV6 };
-    packet::wrap(GATEWAY_MAC, bed::peer_mac(peer), None, ether_type, &request)
+    packet::wrap(GATEWAY_MAC, bed::peer_mac(peer), None, ether_type, &packet)
 }
 
 fn later(value: u8) -> Duration {

@@ -2,10 +2,15 @@
 //!
 //! Owns which neighbour has which MAC, how long that is believed and when it is asked again: the reachability states of
 //! RFC 4861, 7.3.2, for ARP and neighbour discovery alike, simplified to asked, known and known but being asked again.
-//! Refuses frames: `link` reads, builds and sends them. Writers hold a lock, on the control path only; readers hold an
-//! immutable snapshot and look at one generation number per turn.
+//! Who claims the address of a known neighbour gets it only when that one no longer answers. Refuses frames: `link` reads,
+//! builds and sends them. Writers hold a lock, on the control path only; readers hold an immutable snapshot and look at one
+//! generation number per turn.
+
+#[cfg(test)]
+mod tests;
 
 use crate::limits::NEIGHBORS_MAX;
+use crate::net::pmtu::Board;
 use crate::time::Instant;
 use arc_swap::ArcSwap;
 use arrayvec::ArrayVec;
@@ -22,6 +27,12 @@ pub(crate) const REACHABLE_TIME: Duration = Duration::from_secs(30);
 pub(crate) const RETRANS_TIME: Duration = Duration::from_secs(1);
 /// Requests without an answer before a neighbour is given up (MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT).
 pub(crate) const SOLICITS_MAX: u8 = 3;
+/// Requests to a known MAC without an answer before another one that claims its address has it, and the time between them:
+/// more than one, because a single frame may be lost.
+const CONTEST_ASKS: u8 = 3;
+const CONTEST_INTERVAL: Duration = Duration::from_millis(500);
+/// Between the end of a contest and the next one for the same neighbour.
+const CONTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Announcements of our addresses after start, and the time between them (RFC 5227, 1.1).
 const ANNOUNCEMENTS: u8 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -41,6 +52,8 @@ pub struct Neighbors {
     generation: AtomicU64,
     current: ArcSwap<Snapshot>,
     table: Mutex<Table>,
+    /// What workers leave for each other about paths; here, because they share this already.
+    pub(crate) board: Board,
 }
 
 /// The table at one moment, known neighbours only, ordered by address.
@@ -63,6 +76,23 @@ struct Table {
     next_pass: Instant,
     announced: u8,
     next_announcement: Instant,
+    /// Never evicted.
+    gateways: Vec<IpAddr>,
+    /// Since the last pass.
+    events: Events,
+}
+
+/// How often something happened to the table.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Events {
+    /// Another MAC claimed a known neighbour's address.
+    pub(crate) contested: u64,
+    /// The known MAC answered.
+    pub(crate) upheld: u64,
+    /// It did not, and the other one has the address.
+    pub(crate) moved: u64,
+    /// Forgotten for want of room.
+    pub(crate) evicted: u64,
 }
 
 struct Entry {
@@ -71,6 +101,17 @@ struct Entry {
     next_ask: Instant,
     /// Looked up since it was last confirmed.
     used: Arc<AtomicBool>,
+    rival: Option<Rival>,
+    /// No contest before this.
+    next_contest: Instant,
+}
+
+/// Who claims a known neighbour's address.
+struct Rival {
+    mac: Mac,
+    /// Requests sent to the known MAC since.
+    asked: u8,
+    next_ask: Instant,
 }
 
 enum State {
@@ -105,6 +146,7 @@ pub(crate) enum Claim {
 pub(crate) struct Pass {
     pub(crate) probes: ArrayVec<(IpAddr, Mac), PROBES_MAX>,
     pub(crate) announce: bool,
+    pub(crate) events: Events,
 }
 
 impl Snapshot {
@@ -123,6 +165,11 @@ impl Snapshot {
         self.neighbors.is_empty()
     }
 
+    /// Whether the neighbour is known; does not mark it as in use.
+    pub(crate) fn knows(&self, ip: IpAddr) -> bool {
+        self.neighbors.binary_search_by(|n| n.ip.cmp(&ip)).is_ok()
+    }
+
     /// The neighbour's MAC; marks the neighbour as in use.
     pub fn lookup(&self, ip: IpAddr) -> Option<[u8; 6]> {
         let at = self.neighbors.binary_search_by(|n| n.ip.cmp(&ip)).ok()?;
@@ -138,7 +185,17 @@ impl Snapshot {
 impl Neighbors {
     /// An empty table.
     pub fn new() -> Arc<Neighbors> {
-        Arc::new(Neighbors { generation: AtomicU64::new(0), current: ArcSwap::default(), table: Mutex::default() })
+        Arc::new(Neighbors {
+            generation: AtomicU64::new(0),
+            current: ArcSwap::default(),
+            table: Mutex::default(),
+            board: Board::new(),
+        })
+    }
+
+    /// Has these neighbours never forgotten to make room for others.
+    pub(crate) fn keep(&self, gateways: &[IpAddr]) {
+        self.lock().gateways = gateways.to_vec();
     }
 
     /// The generation of the newest snapshot.
@@ -170,7 +227,10 @@ impl Neighbors {
         Ask::Send
     }
 
-    /// Takes note of what a neighbour said; `mac` is None when it named none. Returns whether that was believed.
+    /// Takes note of what a neighbour said; `mac` is None when it named none. Returns whether that was believed. Another MAC
+    /// than the known one is not, whatever its claim: the known one is asked first, by `pass`, and keeps the address if it
+    /// answers one of `CONTEST_ASKS` requests. RFC 826 and RFC 4861, 7.2.5 believe it at once, forged or not (RFC 3756, 4.1.1);
+    /// here a takeover takes 1.5 to 2 s.
     pub(crate) fn learn(&self, ip: IpAddr, mac: Option<Mac>, claim: Claim, now: Instant) -> bool {
         let mut table = self.lock();
         let entry = table.entries.get(&ip);
@@ -183,6 +243,10 @@ impl Neighbors {
         let confirmed = match claim {
             // RFC 4861, 7.2.5: without the override flag another MAC does not replace the known one.
             Claim::Answer { overrides: false, .. } if changed && known.is_some() => return false,
+            _ if changed && known.is_some() => {
+                table.contest(ip, mac, now);
+                return false;
+            }
             Claim::Answer { solicited, .. } => solicited || known.is_none(),
             Claim::Request => true,
         };
@@ -190,8 +254,10 @@ impl Neighbors {
         if confirmed {
             entry.state = State::Known { mac, fresh_until: now + REACHABLE_TIME, probes: 0 };
             entry.used.store(false, Relaxed);
-        } else if changed {
-            entry.state = State::Known { mac, fresh_until: now, probes: 0 };
+            if entry.rival.take().is_some() {
+                entry.next_contest = now + CONTEST_PAUSE;
+                table.events.upheld += 1;
+            }
         }
         if changed {
             self.publish(&table);
@@ -212,13 +278,16 @@ impl Neighbors {
             table.next_announcement = now + ANNOUNCE_INTERVAL;
             pass.announce = true;
         }
-        let mut removed = false;
+        pass.events = core::mem::take(&mut table.events);
+        let mut changed = false;
         table.entries.retain(|ip, entry| {
+            let moved = entry.settle_contest(*ip, now, &mut pass.probes);
+            pass.events.moved += u64::from(moved);
             let keep = entry.age(*ip, now, &mut pass.probes);
-            removed |= !keep && entry.mac().is_some();
+            changed |= moved || (!keep && entry.mac().is_some());
             keep
         });
-        if removed {
+        if changed {
             self.publish(&table);
         }
         pass
@@ -239,24 +308,37 @@ impl Neighbors {
 }
 
 impl Table {
-    /// Makes sure that fewer than `limit` entries exist, evicting the one that has been stale for longest. Returns
-    /// whether it evicted one, or None when nothing is stale.
+    /// Makes sure that fewer than `limit` entries exist, evicting a stale one: one that nobody used since it was last
+    /// confirmed if there is one, of those the one that has been stale for longest, and never a gateway. Returns whether it
+    /// evicted one, or None when there is none to evict.
     fn make_room(&mut self, limit: usize, now: Instant) -> Option<bool> {
         if self.entries.len() < limit {
             return Some(false);
         }
         let stale = self.entries.iter().filter_map(|(ip, entry)| match entry.state {
-            State::Known { fresh_until, .. } if fresh_until <= now => Some((fresh_until, *ip)),
+            State::Known { fresh_until, .. } if fresh_until <= now && !self.gateways.contains(ip) => {
+                Some((entry.used.load(Relaxed), fresh_until, *ip))
+            }
             _ => None,
         });
-        let (_, oldest) = stale.min()?;
+        let (_, _, oldest) = stale.min()?;
+        self.events.evicted += 1;
         self.entries.remove(&oldest).map(|_| true)
+    }
+
+    /// Notes that `mac` claims a known neighbour's address. Later claims of others do not count until that is settled.
+    fn contest(&mut self, ip: IpAddr, mac: Mac, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&ip) else { return };
+        if entry.rival.is_none() && now >= entry.next_contest {
+            entry.rival = Some(Rival { mac, asked: 0, next_ask: now });
+            self.events.contested += 1;
+        }
     }
 }
 
 impl Entry {
     fn new(state: State, next_ask: Instant) -> Entry {
-        Entry { state, next_ask, used: Arc::default() }
+        Entry { state, next_ask, used: Arc::default(), rival: None, next_contest: Instant::ZERO }
     }
 
     fn mac(&self) -> Option<Mac> {
@@ -266,13 +348,33 @@ impl Entry {
         }
     }
 
+    /// Has the known MAC asked whether it still has the address; returns whether it was silent, and another has it now. That
+    /// one is asked in turn when it is next used.
+    fn settle_contest(&mut self, ip: IpAddr, now: Instant, probes: &mut ArrayVec<(IpAddr, Mac), PROBES_MAX>) -> bool {
+        let Some(mac) = self.mac() else { return false };
+        let Some(rival) = self.rival.as_mut().filter(|rival| now >= rival.next_ask) else { return false };
+        if rival.asked < CONTEST_ASKS {
+            if probes.try_push((ip, mac)).is_ok() {
+                rival.asked += 1;
+                rival.next_ask = now + CONTEST_INTERVAL;
+            }
+            return false;
+        }
+        self.state = State::Known { mac: rival.mac, fresh_until: now, probes: 0 };
+        self.next_ask = now;
+        self.next_contest = now + CONTEST_PAUSE;
+        self.rival = None;
+        true
+    }
+
     /// Moves the entry on in time; returns whether it stays in the table.
     fn age(&mut self, ip: IpAddr, now: Instant, probes: &mut ArrayVec<(IpAddr, Mac), PROBES_MAX>) -> bool {
         match &mut self.state {
             // Kept a while after the last request, so that a late answer is still accepted.
             State::Incomplete => now < self.next_ask + RETRANS_TIME * u32::from(SOLICITS_MAX),
             State::Known { mac, fresh_until, probes: sent } => {
-                let due = now >= *fresh_until && now >= self.next_ask && self.used.load(Relaxed);
+                let asked = self.rival.is_some();
+                let due = now >= *fresh_until && now >= self.next_ask && self.used.load(Relaxed) && !asked;
                 if due && *sent == SOLICITS_MAX {
                     return false;
                 }
@@ -283,131 +385,5 @@ impl Entry {
                 true
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use core::net::Ipv4Addr;
-
-    const A: Mac = [2, 0, 0, 0, 0, 0xa];
-    const B: Mac = [2, 0, 0, 0, 0, 0xb];
-    const REPLY: Claim = Claim::Answer { overrides: true, solicited: true };
-
-    fn ip(n: u32) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n))
-    }
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_millis(ms)
-    }
-
-    fn mac(neighbors: &Neighbors, n: u32) -> Option<Mac> {
-        neighbors.snapshot().lookup(ip(n))
-    }
-
-    #[test]
-    fn answers_are_believed_only_of_neighbors_asked_for_or_known() {
-        let n = Neighbors::new();
-        assert!(!n.learn(ip(1), Some(A), REPLY, at(0)));
-        assert_eq!(n.ask(ip(1), at(0)), Ask::Send);
-        assert_eq!(mac(&n, 1), None);
-        assert!(!n.learn(ip(1), None, REPLY, at(1)), "an answer without a MAC tells nothing yet");
-        assert!(n.learn(ip(1), Some(A), REPLY, at(1)));
-        assert_eq!(mac(&n, 1), Some(A));
-        assert!(n.learn(ip(2), Some(B), Claim::Request, at(1)), "who asks us is learnt");
-        assert_eq!(mac(&n, 2), Some(B));
-    }
-
-    #[test]
-    fn the_generation_moves_only_with_a_mac() {
-        let n = Neighbors::new();
-        n.ask(ip(1), at(0));
-        assert_eq!(n.generation(), 0);
-        n.learn(ip(1), Some(A), REPLY, at(0));
-        assert_eq!(n.generation(), 1);
-        n.learn(ip(1), Some(A), Claim::Request, at(9));
-        n.learn(ip(1), None, REPLY, at(9));
-        assert_eq!(n.generation(), 1);
-        n.learn(ip(1), Some(B), REPLY, at(9));
-        assert_eq!((n.generation(), n.snapshot().generation()), (2, 2));
-    }
-
-    #[test]
-    fn another_mac_needs_the_override_flag() {
-        let n = Neighbors::new();
-        n.learn(ip(1), Some(A), Claim::Request, at(0));
-        let plain = Claim::Answer { overrides: false, solicited: true };
-        assert!(!n.learn(ip(1), Some(B), plain, at(1)));
-        assert_eq!(mac(&n, 1), Some(A));
-        assert!(n.learn(ip(1), Some(A), plain, at(1)));
-        assert!(n.learn(ip(1), Some(B), Claim::Answer { overrides: true, solicited: false }, at(2)));
-        assert_eq!(mac(&n, 1), Some(B));
-        // Changed without being asked: not confirmed, so probed as soon as it is used.
-        assert_eq!(n.pass(at(300)).probes.as_slice(), &[(ip(1), B)]);
-    }
-
-    #[test]
-    fn one_request_a_second_for_a_neighbor() {
-        let n = Neighbors::new();
-        let asked = [0, 1, 999, 1000, 1500, 2000].map(|ms| n.ask(ip(1), at(ms)) == Ask::Send);
-        assert_eq!(asked, [true, false, false, true, false, true]);
-        assert_eq!(n.ask(ip(2), at(1)), Ask::Send);
-    }
-
-    #[test]
-    fn used_neighbors_are_probed_and_removed_when_silent() {
-        let n = Neighbors::new();
-        n.learn(ip(1), Some(A), Claim::Request, at(0));
-        n.learn(ip(2), Some(B), Claim::Request, at(0));
-        assert_eq!(mac(&n, 1), Some(A));
-        assert!(n.pass(at(29_999)).probes.is_empty(), "still fresh");
-        for ms in [30_200, 31_200, 32_200] {
-            assert_eq!(n.pass(at(ms)).probes.as_slice(), &[(ip(1), A)], "only the one in use, at {ms} ms");
-            assert!(n.pass(at(ms + 500)).probes.is_empty());
-        }
-        assert_eq!(n.snapshot().len(), 2);
-        n.pass(at(33_200));
-        assert_eq!((mac(&n, 1), mac(&n, 2)), (None, Some(B)));
-    }
-
-    #[test]
-    fn a_confirmed_neighbor_is_left_alone() {
-        let n = Neighbors::new();
-        n.learn(ip(1), Some(A), Claim::Request, at(0));
-        mac(&n, 1);
-        assert_eq!(n.pass(at(31_000)).probes.len(), 1);
-        n.learn(ip(1), None, REPLY, at(31_001));
-        for ms in (31_300..100_000).step_by(1000) {
-            assert!(n.pass(at(ms)).probes.is_empty(), "not used again by {ms} ms");
-        }
-        assert_eq!(mac(&n, 1), Some(A));
-    }
-
-    #[test]
-    fn a_full_table_evicts_the_oldest_stale_neighbor_first() {
-        let n = Neighbors::new();
-        for i in 0..UNASKED_MAX as u32 {
-            assert!(n.learn(ip(i), Some(A), Claim::Request, at(u64::from(i))));
-        }
-        assert!(!n.learn(ip(1 << 16), Some(A), Claim::Request, at(20_000)), "all are fresh");
-        assert_eq!(n.ask(ip(1 << 16), at(20_000)), Ask::Send, "those we ask for have the other half");
-        assert!(n.learn(ip(1 << 17), Some(B), Claim::Request, at(30_001)));
-        assert_eq!((mac(&n, 0), mac(&n, 1)), (None, Some(A)));
-        for i in 0..NEIGHBORS_MAX as u32 {
-            n.ask(ip((1 << 20) + i), at(30_001));
-        }
-        assert_eq!(n.ask(ip(1 << 21), at(30_001)), Ask::Full);
-        assert!(n.snapshot().len() <= NEIGHBORS_MAX);
-        n.pass(at(40_000));
-        assert_eq!(n.ask(ip(1 << 21), at(40_000)), Ask::Send, "unanswered requests are forgotten");
-    }
-
-    #[test]
-    fn addresses_are_announced_twice() {
-        let n = Neighbors::new();
-        let announced = [0, 1000, 2000, 4000, 9000].map(|ms| n.pass(at(ms)).announce);
-        assert_eq!(announced, [true, false, true, false, false]);
     }
 }

@@ -6,15 +6,15 @@ use crate::limits::{CHALLENGES_PER_S, CONTROL_ANSWERS_PER_S};
 use crate::time::Instant;
 use core::time::Duration;
 
-/// A token bucket over virtual time: `CONTROL_ANSWERS_PER_S` answers a second, as many at once after a quiet second.
+/// A token bucket over virtual time: so many answers a second, as many at once after a quiet second.
 #[derive(Copy, Clone, Debug, Default)]
-pub struct AnswerLimit {
+pub struct AnswerLimit<const PER_S: u32 = CONTROL_ANSWERS_PER_S> {
     /// When the bucket is full again: one interval later for every answer taken.
     full_at: Instant,
 }
 
-impl AnswerLimit {
-    const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / CONTROL_ANSWERS_PER_S as u64);
+impl<const PER_S: u32> AnswerLimit<PER_S> {
+    const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / PER_S as u64);
 
     /// Takes one answer out of the bucket; false when it is empty.
     pub fn take(&mut self, now: Instant) -> bool {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn answers_are_limited_to_the_rate_with_one_second_of_burst() {
-        let mut limit = AnswerLimit::default();
+        let mut limit = <AnswerLimit>::default();
         let mut granted = |from_ms, to_ms| {
             (from_ms..to_ms).map(|ms| (0..10).filter(|_| limit.take(Instant::from_millis(ms))).count()).sum::<usize>()
         };

@@ -6,8 +6,10 @@
 
 mod clock;
 mod handshake;
+mod path;
 
 pub use handshake::Quiescent;
+pub use path::Hastened;
 
 use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
 use crate::mem::{Block, Borrower, Lent};
@@ -15,6 +17,7 @@ use crate::net::ip;
 use crate::net::isn;
 use crate::net::key::FlowKey;
 use crate::net::link::LinkHeader;
+use crate::net::pmtu::PathMtu;
 use crate::net::tx::TxQueue;
 use crate::port::{Caps, Frame, Port};
 use crate::telemetry::{Counter, Counters};
@@ -311,9 +314,11 @@ impl TxToken for Discard {
 /// smoltcp's least retransmission timeout, and its first (RFC 6298, 2.1 and 2.4).
 const RTO_MIN: Duration = Duration::from_secs(1);
 
-/// The worker's one smoltcp `Interface`.
+/// The worker's one smoltcp `Interface`, and one for each size of packets below the device's.
 pub struct Engine {
     iface: Interface,
+    /// By plateau; none in an engine for one call.
+    narrow: Vec<Interface>,
     /// How many times faster the clocks of quickened connections run.
     pace: u32,
 }
@@ -325,7 +330,7 @@ impl Engine {
         config.random_seed = seed;
         let mut iface = Interface::new(config, &mut Blueprint(mtu), smol(now));
         iface.set_any_ip(true);
-        Engine { iface, pace: 1 }
+        Engine { iface, narrow: Vec::new(), pace: 1 }
     }
 
     /// With retransmission timeouts of at least `rto_min`, at most a second, for quickened connections.
@@ -360,7 +365,8 @@ impl Engine {
     #[inline]
     pub fn send<P: Port>(&mut self, now: Instant, tcb: &mut Tcb, wire: &mut Wire<'_, P>) -> bool {
         let now = smol(tcb.local(now, self.pace));
-        let result = tcb.set.with(|set| self.iface.poll_egress(now, wire, set));
+        let iface = self.narrow.get_mut(tcb.path.plateau()).unwrap_or(&mut self.iface);
+        let result = tcb.set.with(|set| iface.poll_egress(now, wire, set));
         result == PollResult::SocketStateChanged
     }
 
@@ -394,6 +400,7 @@ pub struct Tcb {
     set: Lent<OneSocket>,
     /// From here on the connection's clock runs faster, by the engine's pace; FAR: not yet.
     paced_from: Instant,
+    path: PathMtu,
 }
 
 impl Tcb {
@@ -442,7 +449,7 @@ impl Tcb {
             debug_assert_eq!(handle, only());
             set
         });
-        Tcb { set, paced_from: Instant::FAR }
+        Tcb { set, paced_from: Instant::FAR, path: PathMtu::default() }
     }
 
     /// Starts loading the socket's cache lines.

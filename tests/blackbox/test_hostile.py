@@ -23,6 +23,7 @@ PROBES = 20
 # Frames a worker keeps ready: they count as used, and may be fewer than that.
 STASH = 32
 DROPPED, CLOSED = "penstock_dropped_frames_total", "penstock_connections_closed_total"
+NEIGHBORS = "penstock_neighbor_changes_total"
 STRANGER_MAC = "02:00:0a:07:00:99"
 SITE = Site(
     routes=gateway_config.base_routes() + gateway_config.file_routes(LARGE),
@@ -326,14 +327,13 @@ def asks_for(frame, host):
     return frame is not None and frame[12:14] == b"\x08\x06" and frame[38:42] == frames.socket.inet_aton(host)
 
 
-def test_poisoned_neighbor_recovers(bed):
-    """ARP has no proof: a reply in the name of a known neighbour is believed (RFC 826). The neighbour's own next word
-    ends that."""
+def test_forged_reply_of_a_known_neighbor_is_put_to_it(bed):
+    """A reply in the name of a known neighbour changes nothing while that one answers when it is asked."""
     bed.assert_serves()
-    with RawLink(bed) as link:
+    with counted(bed, (NEIGHBORS, "contested"), (NEIGHBORS, "upheld")), RawLink(bed) as link:
         link.arp(2, CLIENT_V4, SERVER_V4, frames.mac(STRANGER_MAC), link.gateway_mac)
-        link.arp(1, CLIENT_V4, CLIENT_V4, frames.mac(CLIENT_MAC))
-    until(lambda: serves(bed), "service after the poisoning")
+        bed.assert_serves()
+        until(lambda: status(bed)["counters"][NEIGHBORS]["upheld"] > 0, "the client's answer")
     assert_served(bed)
 
 

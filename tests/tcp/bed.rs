@@ -1,28 +1,34 @@
 //! One worker with the gateway on it, and peers whose every frame a script writes.
 //!
+//! With `set role client` a stack that begins connections stands in for the gateway.
+//!
 //! Owns frames and virtual time. Refuses to be a TCP: what a peer sends and acknowledges is the script's.
 
-use crate::script::{ACK, Opt, SYN, Segment, duration};
+use crate::client::Client;
+use crate::script::{ACK, Icmp, Opt, SYN, Segment, duration};
 use penstock::config::{
     Body, Cidr, Config, DirectResponse, HttpLimits, Listener, PathMatch, PortConfig, Route, SynCookies, TcpConfig,
     WorkersConfig,
 };
 use penstock::gateway::Gateway;
 use penstock::mem::Arena;
+use penstock::net::key::FlowKey;
 use penstock::net::neighbor::Neighbors;
 use penstock::port::{Caps, Frame};
+use penstock::sim::packet;
 use penstock::sim::port::{FramePool, SimPort};
 use penstock::telemetry::{Counter, Counters};
 use penstock::time::{Instant, Now};
 use penstock::worker::{Worker, WorkerParts, arena_size};
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const GATEWAY: [u8; 4] = [10, 7, 0, 2];
-const PEER: [u8; 4] = [10, 7, 0, 1];
+/// The router that reports what it cannot pass on: another address, and the peer's MAC.
+const ROUTER: u8 = 9;
 /// Head of an answer without the digits of its length, in bytes.
 const HEAD: usize = 74;
 /// Answers there are, in bytes, head included.
@@ -44,6 +50,9 @@ struct Peer {
 /// A worker under a script.
 pub struct Bed {
     worker: Worker<SimPort, Gateway>,
+    /// Another worker of the same port: the one under the script, if that begins connections.
+    other: Client,
+    is_client: bool,
     pool: FramePool,
     counters: Arc<Counters>,
     pub now: Now,
@@ -51,6 +60,7 @@ pub struct Bed {
     /// The stream that peers send, the first byte at 1.
     stream: Vec<u8>,
     isn: u32,
+    ipv6: bool,
     sent: VecDeque<(u16, Segment)>,
 }
 
@@ -58,6 +68,8 @@ pub struct Bed {
 pub struct Settings {
     config: Config,
     isn: u32,
+    ipv6: bool,
+    is_client: bool,
 }
 
 impl Default for Settings {
@@ -70,7 +82,7 @@ impl Default for Settings {
         };
         let config = Config {
             port: PortConfig {
-                addresses: vec![Cidr { address: GATEWAY.into(), prefix_len: 24 }],
+                addresses: [false, true].map(|ipv6| Cidr { address: host(ipv6, 2), prefix_len: 24 }).to_vec(),
                 ..PortConfig::default()
             },
             workers: WorkersConfig { connections: 8, ..WorkersConfig::default() },
@@ -83,7 +95,7 @@ impl Default for Settings {
             log: penstock::config::LogConfig::default(),
             routes: ANSWERS.map(route).to_vec(),
         };
-        Settings { config, isn: 1_000_000 }
+        Settings { config, isn: 1_000_000, ipv6: false, is_client: false }
     }
 }
 
@@ -101,6 +113,8 @@ impl Settings {
             "connections_per_source" => tcp.connections_per_source = number()?,
             "connections" => self.config.workers.connections = number()?,
             "isn" => self.isn = number()?,
+            "role" => self.is_client = value == "client",
+            "family" => self.ipv6 = number()? == 6,
             "mtu" => self.config.port.mtu = Some(number()? as u16),
             "handshake_timeout" => tcp.handshake_timeout = duration(value)?,
             "fin_timeout" => tcp.fin_timeout = duration(value)?,
@@ -116,6 +130,11 @@ impl Settings {
     }
 }
 
+/// An address of the link: 1 is the peers', 2 the gateway's.
+fn host(ipv6: bool, last: u8) -> IpAddr {
+    if ipv6 { [0xfd00, 7, 0, 0, 0, 0, 0, u16::from(last)].into() } else { [10, 7, 0, last].into() }
+}
+
 /// Content that makes an answer `len` bytes long.
 fn body(len: usize) -> Vec<u8> {
     let with_digits = |digits: usize| len.saturating_sub(HEAD + digits);
@@ -128,55 +147,75 @@ impl Bed {
         let config = Arc::new(settings.config);
         let pool = FramePool::new(1_024);
         let caps = Caps { mac: GATEWAY_MAC, mtu: config.port.mtu.unwrap_or(1500), ..Caps::default() };
-        let counters = Arc::new(Counters::with_requests(1, ANSWERS.len()));
+        let counters = [(); 2].map(|()| Arc::new(Counters::with_requests(1, ANSWERS.len())));
+        let neighbors = Neighbors::new();
+        let port = || SimPort::new(caps.clone(), pool.clone());
+        let other = Client::new(&config, port(), neighbors.clone(), counters[1].clone());
         let worker = Worker::new(WorkerParts {
-            port: SimPort::new(caps, pool.clone()),
+            port: port(),
             app: Gateway::new(&config).expect("routes"),
             arena: Arena::heap(arena_size(&config)),
             config,
-            neighbors: Neighbors::new(),
-            counters: counters.clone(),
+            neighbors,
+            counters: counters[0].clone(),
             secret: [1, 2, 3, 4],
             now: Instant::ZERO,
         });
+        let [gateways, clients] = counters;
         let mut bed = Bed {
             worker: worker.expect("a worker"),
+            other,
+            is_client: settings.is_client,
             pool,
-            counters,
+            counters: if settings.is_client { clients } else { gateways },
             now: Now { mono: Instant::from_millis(1_000), unix_s: 1_700_000_000 },
             peers: HashMap::new(),
             stream: Vec::new(),
             isn: settings.isn,
+            ipv6: settings.ipv6,
             sent: VecDeque::new(),
         };
         bed.greet();
         bed
     }
 
-    /// Tells the gateway who has the peers' address, as their question for its own does.
+    /// Tells the gateway who has the peers' addresses, as their questions for its own do.
     fn greet(&mut self) {
         let mut question = [0; 42];
         question[..6].fill(0xff);
         question[6..12].copy_from_slice(&PEER_MAC);
         question[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
         question[22..28].copy_from_slice(&PEER_MAC);
-        question[28..32].copy_from_slice(&PEER);
-        question[38..42].copy_from_slice(&GATEWAY);
+        question[28..32].copy_from_slice(&[10, 7, 0, 1]);
+        question[38..42].copy_from_slice(&[10, 7, 0, 2]);
         self.push(&question);
+        let IpAddr::V6(own) = host(true, 2) else { unreachable!("it is IPv6") };
+        let question = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &own.octets(), &[1, 1], &PEER_MAC].concat();
+        let mut question = packet::packet(host(true, 1), host(true, 2), packet::ICMPV6, question, 2);
+        question[7] = 255;
+        self.push(&packet::wrap(GATEWAY_MAC, PEER_MAC, None, packet::IPV6, &question));
         self.settle();
     }
 
     pub fn connections(&self) -> usize {
-        self.worker.connections()
+        if self.is_client { self.other.stack.connections() } else { self.worker.connections() }
     }
 
     pub fn time_waits(&self) -> usize {
-        self.worker.stack().time_waits()
+        if self.is_client { self.other.stack.time_waits() } else { self.worker.stack().time_waits() }
     }
 
     /// Frames that nobody gave back.
     pub fn leaked(&self) -> usize {
-        self.pool.live() - self.worker.stack().frames_held()
+        self.pool.live() - self.worker.stack().frames_held() - self.other.stack.frames_held()
+    }
+
+    /// The client begins a connection to a peer's port.
+    pub fn connect(&mut self, peer: u16) {
+        assert!(self.is_client, "`set role client` comes first");
+        let key = FlowKey::v4([10, 7, 0, 1], [10, 7, 0, 2], 1_024 + peer, 80);
+        self.other.connect(&key, self.now.mono);
+        self.settle();
     }
 
     pub fn drain(&mut self) {
@@ -225,39 +264,80 @@ impl Bed {
     /// Sends a peer's segment; the worker sees it at once unless it is held.
     pub fn inject(&mut self, peer: u16, segment: &Segment, held: bool) {
         let base = self.peers.entry(peer).or_default().base;
-        let bytes = frame(peer, segment, self.isn, base, &self.stream);
-        self.push(&bytes);
+        let bytes = tcp(peer, segment, self.isn, base, &self.stream);
+        let mut bytes = packet::packet(host(self.ipv6, 1), host(self.ipv6, 2), packet::TCP, bytes, 16);
+        if segment.damaged {
+            bytes[ip_len(self.ipv6) + 16] ^= 0x55;
+        }
+        self.push(&self.wrap(&bytes));
         if !held {
             self.settle();
         }
     }
 
+    /// Has a router report an error about a segment of the gateway's to a peer.
+    pub fn report(&mut self, peer: u16, icmp: &Icmp) {
+        let base = self.peers.entry(peer).or_default().base;
+        let ports = [80, icmp.port.unwrap_or(1_024 + peer)].map(u16::to_be_bytes);
+        let seq = base.wrapping_add(icmp.seq as u32).to_be_bytes();
+        // No more of it than RFC 792 provides at least; the length in its header is that of the whole.
+        let quoted = [ports.as_flattened(), &seq, &[0; 12]].concat();
+        let mut quoted = packet::packet(host(self.ipv6, 2), host(self.ipv6, 1), packet::TCP, quoted, 16);
+        let total = (icmp.len + 20 + if self.ipv6 { 0 } else { 20 }) as u16;
+        let at = if self.ipv6 { 4 } else { 2 };
+        quoted[at..at + 2].copy_from_slice(&total.to_be_bytes());
+        quoted.truncate(ip_len(self.ipv6) + 8);
+        let message = [&[icmp.kind, icmp.code, 0, 0][..], &icmp.mtu.to_be_bytes(), &quoted].concat();
+        let protocol = if self.ipv6 { packet::ICMPV6 } else { packet::ICMP };
+        let mut bytes = packet::packet(host(self.ipv6, ROUTER), host(self.ipv6, 2), protocol, message, 2);
+        if icmp.damaged {
+            bytes[ip_len(self.ipv6) + 2] ^= 0x55;
+        }
+        for _ in 0..icmp.times {
+            if icmp.elsewhere {
+                let frame = self.pool.frame(&self.wrap(&bytes)).expect("the pool holds all frames");
+                self.other.port.rx.push_back(frame);
+                self.other.turn(self.now.mono);
+            } else {
+                self.push(&self.wrap(&bytes));
+            }
+            self.settle();
+        }
+    }
+
+    fn wrap(&self, packet: &[u8]) -> Vec<u8> {
+        let kind = if self.ipv6 { packet::IPV6 } else { packet::IPV4 };
+        packet::wrap(GATEWAY_MAC, PEER_MAC, None, kind, packet)
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         let frame = self.pool.frame(bytes).expect("the pool holds all frames");
-        self.worker.port_mut().rx.push_back(frame);
+        self.port().rx.push_back(frame);
+    }
+
+    fn port(&mut self) -> &mut SimPort {
+        if self.is_client { &mut self.other.port } else { self.worker.port_mut() }
     }
 
     fn settle(&mut self) {
         for _ in 0..TURNS {
-            let turn = self.worker.turn(self.now);
-            let frames: Vec<Vec<u8>> =
-                self.worker.port_mut().tx.drain(..).map(|frame| frame.bytes().to_vec()).collect();
+            let idle =
+                if self.is_client { self.other.turn(self.now.mono) } else { self.worker.turn(self.now).is_idle() };
+            let frames: Vec<Vec<u8>> = self.port().tx.drain(..).map(|frame| frame.bytes().to_vec()).collect();
             frames.iter().for_each(|bytes| self.take(bytes));
-            if turn.is_idle() && self.worker.port().rx.is_empty() {
+            if idle && self.port().rx.is_empty() {
                 return;
             }
         }
         panic!("the worker does not come to rest");
     }
 
-    /// Reads a frame of the gateway's, whose checksums and stream have to be right.
+    /// Reads a frame of the gateway's, whose checksums and stream have to be right, and that no router may cut.
     fn take(&mut self, bytes: &[u8]) {
-        if bytes[12..14] != [8, 0] {
-            return;
-        }
-        let end = 14 + usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
-        let (ip, tcp) = (&bytes[14..34], &bytes[34..end]);
-        assert_eq!((sum(&[ip]), sum(&[&pseudo(ip, tcp.len()), tcp])), (0xffff, 0xffff), "checksums");
+        let Some(ip) = packet::ip(bytes).filter(|ip| ip.protocol == packet::TCP) else { return };
+        assert!(packet::ip_checksum_good(bytes, &ip) && packet::l4_checksum_good(bytes, &ip), "checksums");
+        assert!(self.ipv6 || bytes[20] == 0x40, "don't fragment");
+        let tcp = &bytes[ip.l4..ip.end];
         let name = u16::from_be_bytes([tcp[2], tcp[3]]) - 1_024;
         let peer = self.peers.entry(name).or_default();
         let word = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().expect("four bytes"));
@@ -276,7 +356,7 @@ impl Bed {
             len: Some(payload.len()),
             ack: (flags & ACK != 0).then(|| relative(ack, self.isn)),
             window: Some(u16::from_be_bytes([tcp[14], tcp[15]])),
-            urgent: Some(u16::from_be_bytes([bytes[52], bytes[53]])),
+            urgent: Some(u16::from_be_bytes([tcp[18], tcp[19]])),
             options: Some(read_options(&tcp[20..options_end], self.isn)),
             damaged: false,
         };
@@ -284,16 +364,8 @@ impl Bed {
     }
 }
 
-/// The Internet checksum's sum (RFC 1071): 0xffff over what has its checksum in place. Parts but the last have even lengths.
-fn sum(parts: &[&[u8]]) -> u16 {
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let total: u64 = words.map(|word| u64::from(word[0]) << 8 | u64::from(word.get(1).copied().unwrap_or(0))).sum();
-    (0..4).fold(total, |total, _| (total >> 16) + (total & 0xffff)) as u16
-}
-
-/// TCP's pseudo-header (RFC 9293, 3.1) of the packet whose IPv4 header is `ip`.
-fn pseudo(ip: &[u8], tcp_len: usize) -> Vec<u8> {
-    [&ip[12..20], &[0, 6], &(tcp_len as u16).to_be_bytes()].concat()
+fn ip_len(ipv6: bool) -> usize {
+    if ipv6 { 40 } else { 20 }
 }
 
 /// Adds a payload to what was received; what was sent before has to be the same again.
@@ -307,27 +379,21 @@ fn collect(received: &mut Vec<u8>, seq: i64, payload: &[u8]) {
     received.extend_from_slice(&payload[again..]);
 }
 
-/// An Ethernet frame with a peer's segment.
-fn frame(peer: u16, segment: &Segment, isn: u32, base: u32, stream: &[u8]) -> Vec<u8> {
+/// A peer's segment, without checksum.
+fn tcp(peer: u16, segment: &Segment, isn: u32, base: u32, stream: &[u8]) -> Vec<u8> {
     let (seq, len) = (segment.seq.expect("parsed"), segment.len.expect("parsed"));
     let mut options = write_options(segment.options.as_deref().unwrap_or(&[]), base);
     options.resize(options.len().next_multiple_of(4), 0);
-    let mut bytes = vec![0; 14 + 20 + 20];
-    bytes[..6].copy_from_slice(&GATEWAY_MAC);
-    bytes[6..12].copy_from_slice(&PEER_MAC);
-    bytes[12..14].copy_from_slice(&[8, 0]);
-    bytes[14..26].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0]);
-    bytes[26..30].copy_from_slice(&PEER);
-    bytes[30..34].copy_from_slice(&GATEWAY);
-    bytes[34..36].copy_from_slice(&(1_024 + peer).to_be_bytes());
-    bytes[36..38].copy_from_slice(&80u16.to_be_bytes());
-    bytes[38..42].copy_from_slice(&isn.wrapping_add(seq as u32).to_be_bytes());
+    let mut bytes = vec![0; 20];
+    bytes[..2].copy_from_slice(&(1_024 + peer).to_be_bytes());
+    bytes[2..4].copy_from_slice(&80u16.to_be_bytes());
+    bytes[4..8].copy_from_slice(&isn.wrapping_add(seq as u32).to_be_bytes());
     let ack = segment.ack.map_or(0, |ack| base.wrapping_add(ack as u32));
-    bytes[42..46].copy_from_slice(&ack.to_be_bytes());
-    bytes[46] = (((20 + options.len()) / 4) << 4) as u8;
-    bytes[47] = segment.flags;
-    bytes[48..50].copy_from_slice(&segment.window.unwrap_or(65_535).to_be_bytes());
-    bytes[52..54].copy_from_slice(&segment.urgent.unwrap_or(0).to_be_bytes());
+    bytes[8..12].copy_from_slice(&ack.to_be_bytes());
+    bytes[12] = (((20 + options.len()) / 4) << 4) as u8;
+    bytes[13] = segment.flags;
+    bytes[14..16].copy_from_slice(&segment.window.unwrap_or(65_535).to_be_bytes());
+    bytes[18..20].copy_from_slice(&segment.urgent.unwrap_or(0).to_be_bytes());
     bytes.extend_from_slice(&options);
     // A SYN's data begins behind it.
     let first = seq - 1 + i64::from(segment.flags & SYN != 0);
@@ -335,15 +401,6 @@ fn frame(peer: u16, segment: &Segment, isn: u32, base: u32, stream: &[u8]) -> Ve
         let at = usize::try_from(first + i).ok();
         at.and_then(|at| stream.get(at)).copied().unwrap_or(b'?')
     }));
-    let total = (bytes.len() - 14) as u16;
-    bytes[16..18].copy_from_slice(&total.to_be_bytes());
-    let ip_sum = !sum(&[&bytes[14..34]]);
-    bytes[24..26].copy_from_slice(&ip_sum.to_be_bytes());
-    let tcp_sum = !sum(&[&pseudo(&bytes[14..34], bytes.len() - 34), &bytes[34..]]);
-    bytes[50..52].copy_from_slice(&tcp_sum.to_be_bytes());
-    if segment.damaged {
-        bytes[50] ^= 0x55;
-    }
     bytes
 }
 

@@ -39,6 +39,24 @@ pub struct Segment {
     pub damaged: bool,
 }
 
+/// An ICMP error about a segment of the gateway's.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Icmp {
+    pub kind: u8,
+    pub code: u8,
+    /// The four bytes behind the checksum: a router's MTU, in the errors that have one.
+    pub mtu: u32,
+    pub seq: i64,
+    pub len: usize,
+    /// The peer's port, if it is another's.
+    pub port: Option<u16>,
+    /// The checksum is wrong.
+    pub damaged: bool,
+    pub times: usize,
+    /// Another worker receives it.
+    pub elsewhere: bool,
+}
+
 /// What a line does.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Act {
@@ -55,6 +73,10 @@ pub enum Act {
         peer: u16,
         segment: Segment,
     },
+    Report {
+        peer: u16,
+        icmp: Icmp,
+    },
     Silence,
     Answer {
         peer: u16,
@@ -65,6 +87,9 @@ pub enum Act {
         name: String,
         label: String,
         delta: u64,
+    },
+    Connect {
+        peer: u16,
     },
     Connections(usize),
     TimeWaits(usize),
@@ -140,6 +165,7 @@ fn act(word: &str, rest: &str, peer: u16) -> Result<Act, String> {
             Act::Inject { peer, segment, held: word == "<<" }
         }
         (">", _) => Act::Expect { peer, segment: segment(rest)? },
+        ("icmp", _) => Act::Report { peer, icmp: icmp(&words)? },
         ("silence", []) => Act::Silence,
         ("set", [key, value]) => Act::Set(key.to_string(), value.to_string()),
         ("request", [path, len]) => Act::Stream(request(path, number(len)?, "")?),
@@ -150,11 +176,35 @@ fn act(word: &str, rest: &str, peer: u16) -> Result<Act, String> {
         ("count", [name, label, delta]) => {
             Act::Count { name: name.to_string(), label: label.to_string(), delta: number(delta)? }
         }
+        ("connect", []) => Act::Connect { peer },
         ("connections", [n]) => Act::Connections(number(n)?),
         ("time_waits", [n]) => Act::TimeWaits(number(n)?),
         ("drain", []) => Act::Drain,
         _ => return Err("not a line of a script".into()),
     })
+}
+
+/// `TYPE/CODE SEQ:END(LEN) [mtu N] [port N] [damaged] [elsewhere] [times N]`.
+fn icmp(words: &[&str]) -> Result<Icmp, String> {
+    let [kind, range, rest @ ..] = words else { return Err("an error has a type and a segment".into()) };
+    let (kind, code) = kind.split_once('/').ok_or_else(|| format!("`{kind}` is not TYPE/CODE"))?;
+    let quoted = segment(&format!(". {range}"))?;
+    let (seq, len) = quoted.seq.zip(quoted.len).ok_or("an error names a segment")?;
+    let (kind, code) = (number(kind)?, number(code)?);
+    let mut icmp = Icmp { kind, code, mtu: 0, seq, len, port: None, damaged: false, times: 1, elsewhere: false };
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        let mut argument = || words.next().ok_or_else(|| format!("`{word}` without its number"));
+        match *word {
+            "mtu" => icmp.mtu = number(argument()?)?,
+            "port" => icmp.port = Some(number(argument()?)?),
+            "times" => icmp.times = number(argument()?)?,
+            "damaged" => icmp.damaged = true,
+            "elsewhere" => icmp.elsewhere = true,
+            _ => return Err(format!("`{word}` is no part of an error")),
+        }
+    }
+    Ok(icmp)
 }
 
 /// `FLAGS SEQ:END(LEN) [ack N] [win N] [urg N] [<options>] [damaged]`.

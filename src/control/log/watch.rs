@@ -98,6 +98,7 @@ const fn device(kind: Kind, reason: &'static str, metric: &'static str, fix: &'s
 }
 
 const NO_FRAME: &str = "the frame pool is empty: compare penstock_mempool_used_frames with penstock_mempool_frames, and report it with penstock status --json";
+const TWO_CLAIM: &str = "two hosts claim one neighbour's address: find the second with arping on that link, unless one took over from the other";
 const LOST: Subject = device(Kind::Lost, "log_lines", "penstock_log_lost_lines_total", "");
 
 /// What a counter that moves means; None: traffic, or told by another counter.
@@ -122,7 +123,7 @@ pub fn judge(counter: Counter) -> Option<Subject> {
             "the device sends too slowly: see network_fault tx_errors, and raise workers.count for more queues",
         ),
         DropFrameAlloc => (Kind::Limit, NO_FRAME),
-        DropNeighborLimit => {
+        DropNeighborLimit | NeighborRefused | NeighborEvicted => {
             (Kind::Limit, "too many hosts on the link: lengthen the prefix of port.address and use port.gateway")
         }
         DropUnresolved => (
@@ -147,21 +148,23 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         DropDriver => {
             (Kind::Fault, "the driver refuses frames: see dpdk_error events, and report it with penstock status --json")
         }
+        NeighborContested => (Kind::Fault, TWO_CLAIM),
         DropAddressConflict => (
             Kind::Conflict,
             "give one of the two another address; who it is: penstock pcap --drop-reason address_conflict",
         ),
         DropRunt | DropEtherType | DropNotForUs | DropVlan | DropIpHeader | DropIpOptions | DropFragment
-        | DropProtocol | DropTcpHeader | DropIcmp | DropArp | DropNeighbor | DropNoConnection | DropTimeWait
-        | DropUnexpectedSyn | DropUnexpectedRst | DropAckRange | DropOutOfWindow | ChallengeWithheld
-        | SynCookieInvalid | ConnTimedOut | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout
-        | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation
-        | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
+        | DropProtocol | DropTcpHeader | DropIcmp | DropIcmpError | TooBigRefused | TooBigLost | BlackHole
+        | DropArp | DropNeighbor | DropNoConnection | DropTimeWait | DropUnexpectedSyn | DropUnexpectedRst
+        | DropAckRange | DropOutOfWindow | ChallengeWithheld | SynCookieInvalid | ConnTimedOut | TxStall
+        | HttpMalformed | HttpVersion | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong
+        | HttpHeadTooLarge | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
-        | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted | RstTx | TimeWaitEntered
-        | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck | SegmentTrimmed | HttpRequests
-        | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
+        | TooBigLowered | TooBigUnchanged | TooBigElsewhere | NeighborUpheld | NeighborMoved | ConnAccepted
+        | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted | RstTx | TimeWaitEntered | TimeWaitReused
+        | SynCookieSent | SynCookieAccepted | ChallengeAck | SegmentTrimmed | HttpRequests | Http1xx
+        | HttpIdleClosed | HttpRequestLimit => return None,
     };
     let (metric, _, label, _) = counter.describe();
     let bare = || metric.trim_start_matches("penstock_").trim_end_matches("_total");

@@ -98,6 +98,15 @@ fn every_reason_to_drop_ethernet_and_ipv4_has_its_counter() {
         ("another IPv4", DropNotForUs, with_ipv4(|p| p[19] = 9)),
         ("more fragments", DropFragment, with_ipv4(|p| p[6] = 0x20)),
         ("last fragment", DropFragment, with_ipv4(|p| p[7] = 1)),
+        ("fragment over the flags (RFC 1858, 4)", DropFragment, with_ipv4(|p| (p[6], p[7]) = (0x20, 1))),
+        (
+            "fragment without flags (RFC 1858, 3)",
+            DropFragment,
+            with_ipv4(|p| {
+                p.truncate(28);
+                (p[3], p[6]) = (28, 0x20);
+            }),
+        ),
         ("UDP", DropProtocol, with_ipv4(|p| p[9] = 17)),
         ("ICMPv6 in IPv4", DropProtocol, with_ipv4(|p| p[9] = 58)),
     ];

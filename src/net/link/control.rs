@@ -1,4 +1,4 @@
-//! Control packets: ARP, ICMP echo and neighbour discovery, received and answered.
+//! Control packets: ARP, ICMP and neighbour discovery, received and answered.
 //!
 //! Owns what is believed and what is answered. Refuses the byte formats: `arp`, `nd` and `icmp` have them.
 
@@ -82,6 +82,14 @@ impl<F: Frame> Link<F> {
         }
         if icmp::is_echo_request(bytes, packet) {
             return self.echo(frame, packet, io);
+        }
+        match icmp::error(bytes, packet) {
+            Some(_) if packet.group => return Err(Counter::DropIcmp),
+            Some(icmp::Error::Soft) => return Err(Counter::DropIcmpError),
+            Some(icmp::Error::TooBig(report)) => {
+                return self.reports.push(report, io.now).then_some(()).ok_or(Counter::DropIcmpLimit);
+            }
+            None => {}
         }
         match bytes[packet.l4] {
             nd::SOLICITATION | nd::ADVERTISEMENT if packet.ipv6 => {
@@ -186,10 +194,17 @@ impl<F: Frame> Link<F> {
         io.reply(frame, &header, &answer.emit(self.mac), Counter::NdAdvertsTx)
     }
 
-    /// Learns who asked us. A rate limit bounds the new snapshots that invented requesters cause.
+    /// Learns who asked us. A rate limit bounds the new snapshots that invented requesters cause; who is not learnt is asked
+    /// for when there is something to send.
     fn learn_requester<P: Port<Frame = F>>(&mut self, ip: IpAddr, mac: Mac, io: &mut Io<'_, P>) {
-        if self.routes.is_on_link(ip) && self.learn_limit.take(io.now) {
-            self.learn(ip, Some(mac), Claim::Request, io);
+        if !self.routes.is_on_link(ip) || !self.learn_limit.take(io.now) {
+            return;
+        }
+        let known = self.snapshot.knows(ip);
+        let admitted = known || self.newcomer_limit.take(io.now);
+        let learnt = admitted && self.learn(ip, Some(mac), Claim::Request, io);
+        if !known && !learnt {
+            io.counters.inc(Counter::NeighborRefused);
         }
     }
 

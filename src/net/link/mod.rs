@@ -8,13 +8,14 @@ mod arp;
 mod control;
 mod io;
 mod nd;
+mod reports;
 mod route;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
 use crate::config::Cidr;
-use crate::limits::L2_MAX;
+use crate::limits::{L2_MAX, NEWCOMERS_PER_S};
 use crate::net::ip::{self, Class, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, Host};
 use crate::net::neighbor::{Ask, Mac, Neighbors, REACHABLE_TIME, Snapshot};
 use crate::net::rate::AnswerLimit;
@@ -27,6 +28,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use io::Io;
 use nd::{Kind, Message};
+use reports::Reports;
 use route::Routes;
 use std::sync::Arc;
 use waiting::{Due, Pushed, Waiting};
@@ -74,7 +76,11 @@ pub struct Link<F> {
     next_tick: Instant,
     next_epoch: Instant,
     echo_limit: AnswerLimit,
+    /// What those who ask us say of themselves, and of those the unknown ones.
     learn_limit: AnswerLimit,
+    newcomer_limit: AnswerLimit<NEWCOMERS_PER_S>,
+    /// Reports of packets too big that wait for the end of the burst.
+    pub(crate) reports: Reports,
     /// No address is defended before this.
     next_defense: Instant,
 }
@@ -104,6 +110,7 @@ impl<F: Frame> Link<F> {
         if addresses.iter().any(|c| c.address.is_ipv6()) && !addresses.iter().any(is_local) {
             addresses.push(route::link_local(mac));
         }
+        neighbors.keep(&gateways);
         let mut host = Host::new(mac, vlan);
         addresses.iter().for_each(|cidr| host.add(cidr.address));
         Link {
@@ -112,6 +119,7 @@ impl<F: Frame> Link<F> {
             host,
             routes: Routes::new(addresses, gateways),
             snapshot: neighbors.snapshot(),
+            reports: Reports::from(&neighbors.board),
             neighbors,
             generation: 1,
             waiting: Waiting::new(),
@@ -120,6 +128,7 @@ impl<F: Frame> Link<F> {
             next_epoch: now + EPOCH,
             echo_limit: AnswerLimit::default(),
             learn_limit: AnswerLimit::default(),
+            newcomer_limit: AnswerLimit::default(),
             next_defense: now,
         }
     }
@@ -232,6 +241,10 @@ impl<F: Frame> Link<F> {
         }
         self.retry(&mut io);
         let pass = self.neighbors.pass(now);
+        counters.add(Counter::NeighborContested, pass.events.contested);
+        counters.add(Counter::NeighborUpheld, pass.events.upheld);
+        counters.add(Counter::NeighborMoved, pass.events.moved);
+        counters.add(Counter::NeighborEvicted, pass.events.evicted);
         for (neighbor, mac) in pass.probes {
             self.request(neighbor, Some(mac), &mut io);
         }

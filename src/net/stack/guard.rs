@@ -89,6 +89,16 @@ impl Numbers {
         self.rcv_nxt
     }
 
+    /// Whether a segment with this sequence number is sent and not acknowledged.
+    pub(super) fn is_under_way(&self, seq: u32) -> bool {
+        seq.wrapping_sub(self.una) < self.nxt.wrapping_sub(self.una)
+    }
+
+    /// SND.UNA, and how many sequence numbers from there on were sent.
+    pub(super) fn unacknowledged(&self) -> (u32, u32) {
+        (self.una, self.nxt.wrapping_sub(self.una))
+    }
+
     /// Whether this is what an established connection mostly gets: an acknowledgment of what was sent, with the next bytes
     /// or none, inside the window.
     #[inline]

@@ -9,6 +9,7 @@ mod conn;
 mod connect;
 mod drain;
 mod guard;
+mod mtu;
 mod receive;
 mod transmit;
 
@@ -24,6 +25,7 @@ use crate::net::flow::FlowTable;
 use crate::net::isn::{self, Isn};
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
+use crate::net::pmtu::Paths;
 use crate::net::quota::SourceQuota;
 use crate::net::rate::{AnswerLimit, RandomLimit};
 use crate::net::tcb::{Engine, State, Tcb, Unresolved};
@@ -84,6 +86,8 @@ struct Slot<S> {
     numbers: Numbers,
     /// When a challenge ACK may be sent again.
     challenge_at: Instant,
+    /// What the connection's timer found.
+    stuck: mtu::Stuck,
     session: S,
 }
 
@@ -123,6 +127,8 @@ pub struct Stack<P: Port, S> {
     rst_limit: AnswerLimit,
     /// ACKs that answer what a connection does not expect.
     challenge_limit: RandomLimit,
+    /// Destinations with a path MTU below the device's.
+    paths: Paths,
     changed: ChangedList,
     burst: Burst<P::Frame>,
     tx: TxQueue<P::Frame>,
@@ -208,7 +214,7 @@ impl<P: Port, S: Default> Stack<P, S> {
                 cookies_from: cookies_from(config),
                 listeners: config.listeners.clone(),
             },
-            engine: Engine::new(caps.mtu, isn::subkey(secret, 0)[0], now).with_rto_min(tcp.rto_min),
+            engine: engine(&caps, isn::subkey(secret, 0)[0], tcp.rto_min, now),
             isn,
             cookies: Cookies::new(isn::subkey(secret, 2)),
             link,
@@ -225,6 +231,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             accepting: true,
             rst_limit: AnswerLimit::default(),
             challenge_limit: RandomLimit::new(secret[3] ^ secret[1].rotate_left(32)),
+            paths: Paths::new(),
             changed: ChangedList { now: arena.slice(connections, |_| 0)?, now_len: 0 },
             burst: Burst::new(),
             tx: TxQueue::default(),
@@ -284,11 +291,13 @@ impl<P: Port, S: Default> Stack<P, S> {
         }
     }
 
-    /// Fires due timers: their connections join the changed list. Returns how many fired.
+    /// Acts on reports of packets too big and fires due timers: their connections join the changed list. Returns how many
+    /// timers fired.
     pub fn expire(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.tick(now, port, &mut self.tx, &self.counters);
+        self.hear_reports(port, now);
         self.time_wait.expire(now, EXPIRE_MAX);
-        let Stack { wheel, slots, changed, engine, .. } = self;
+        let Stack { wheel, slots, changed, engine, caps, counters, .. } = self;
         let mut due = ArrayVec::<u32, EXPIRE_MAX>::new();
         let fired = wheel.expire(now, EXPIRE_MAX, |index| due.push(index));
         for index in due {
@@ -297,6 +306,9 @@ impl<P: Port, S: Default> Stack<P, S> {
             slot.armed = Instant::FAR;
             slot.expired = slot.deadline <= now;
             let tcp = engine.poll_at(now, tcb).unwrap_or(Instant::FAR);
+            if tcp <= now && !slot.listed {
+                slot.overdue(caps.mtu, counters);
+            }
             if slot.expired || tcp <= now {
                 changed.push(index, slot);
             }
@@ -326,6 +338,10 @@ impl<P: Port, S: Default> Stack<P, S> {
     }
 }
 
+fn engine(caps: &Caps, seed: u64, rto_min: Duration, now: Instant) -> Engine {
+    Engine::new(caps.mtu, seed, now).with_rto_min(rto_min).with_paths(caps.mtu, seed, now)
+}
+
 /// From how many handshakes on SYNs are answered by cookies. Those that never end must leave places for connections.
 fn cookies_from(config: &Config) -> usize {
     match config.tcp.syn_cookies {
@@ -348,6 +364,7 @@ impl<S> Slot<S> {
         self.outgoing = false;
         self.numbers = Numbers::default();
         self.challenge_at = Instant::ZERO;
+        self.stuck = mtu::Stuck::default();
         self.armed = Instant::FAR;
         self.expired = false;
         self.deadline = deadline;
@@ -411,6 +428,7 @@ impl<S: Default> Default for Slot<S> {
             unsent: 0,
             numbers: Numbers::default(),
             challenge_at: Instant::ZERO,
+            stuck: mtu::Stuck::default(),
             session: S::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Receiving: a burst in, connections changed.
 
 use super::accept::Stranger;
-use super::{Phase, Stack, wire};
+use super::{Phase, Stack, mtu, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
 use crate::net::tcb::Wire;
@@ -172,7 +172,11 @@ impl<P: Port, S: Default> Stack<P, S> {
         }
         if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
             self.half_open -= 1;
-            slot.tcb.iter_mut().for_each(|tcb| tcb.quicken(now));
+            let path = mtu::path_to(&self.paths, &self.flows, segment.key.remote, now);
+            slot.tcb.iter_mut().for_each(|tcb| {
+                tcb.quicken(now);
+                tcb.set_path(path);
+            });
         }
         self.changed.push(index, slot);
         if !self.unresolved.is_empty() {

@@ -1,7 +1,7 @@
 //! Control packets: what is answered, believed and refused.
 
 use super::*;
-use crate::limits::CONTROL_ANSWERS_PER_S;
+use crate::limits::{CONTROL_ANSWERS_PER_S, NEWCOMERS_PER_S};
 use crate::net::checksum::Sum;
 use crate::net::ip::Packet;
 use crate::port::Checksum;
@@ -23,17 +23,25 @@ fn which_arp_packets_are_believed_and_answered() {
     type Case = (&'static str, Vec<u8>, bool, Outcome, Option<Mac>);
     let cases: &[Case] = &[
         ("request", arp_bytes(1, PEER_MAC, PEER_V4, OUR_V4), false, Outcome::Answered, Some(PEER_MAC)),
-        ("request from a new MAC", arp_bytes(1, NEW_MAC, PEER_V4, OUR_V4), true, Outcome::Answered, Some(NEW_MAC)),
+        ("request from a new MAC", arp_bytes(1, NEW_MAC, PEER_V4, OUR_V4), true, Outcome::Answered, Some(PEER_MAC)),
         ("probe", arp_bytes(1, PEER_MAC, [0; 4], OUR_V4), false, Outcome::Answered, None),
         ("request from off-link", arp_bytes(1, PEER_MAC, FAR, OUR_V4), false, Outcome::Answered, None),
         ("request for another", arp_bytes(1, PEER_MAC, PEER_V4, OTHER), false, Outcome::Dropped, None),
         ("our own announcement", arp_bytes(1, OUR_MAC, OUR_V4, OUR_V4), false, Outcome::Dropped, None),
         ("reply nobody asked for", arp_bytes(2, PEER_MAC, PEER_V4, OUR_V4), false, Outcome::Dropped, None),
-        ("reply of a known one", arp_bytes(2, NEW_MAC, PEER_V4, OUR_V4), true, Outcome::Believed, Some(NEW_MAC)),
+        ("reply of a known one", arp_bytes(2, PEER_MAC, PEER_V4, OUR_V4), true, Outcome::Believed, Some(PEER_MAC)),
+        ("reply from a new MAC", arp_bytes(2, NEW_MAC, PEER_V4, OUR_V4), true, Outcome::Dropped, Some(PEER_MAC)),
         ("reply to another", arp_bytes(2, NEW_MAC, PEER_V4, OTHER), true, Outcome::Dropped, Some(PEER_MAC)),
         ("announcement of an unknown one", arp_bytes(1, PEER_MAC, PEER_V4, PEER_V4), false, Outcome::Dropped, None),
-        ("announcement", arp_bytes(1, NEW_MAC, PEER_V4, PEER_V4), true, Outcome::Believed, Some(NEW_MAC)),
-        ("announcement by reply", arp_bytes(2, NEW_MAC, PEER_V4, PEER_V4), true, Outcome::Believed, Some(NEW_MAC)),
+        ("announcement", arp_bytes(1, PEER_MAC, PEER_V4, PEER_V4), true, Outcome::Believed, Some(PEER_MAC)),
+        (
+            "announcement from a new MAC",
+            arp_bytes(1, NEW_MAC, PEER_V4, PEER_V4),
+            true,
+            Outcome::Dropped,
+            Some(PEER_MAC),
+        ),
+        ("announcement by reply", arp_bytes(2, PEER_MAC, PEER_V4, PEER_V4), true, Outcome::Believed, Some(PEER_MAC)),
         ("group MAC", arp_bytes(1, [0xff; 6], PEER_V4, OUR_V4), false, Outcome::Dropped, None),
         ("short", ethernet(0x0806, &[0; 27]), false, Outcome::Dropped, None),
     ];
@@ -290,7 +298,11 @@ fn which_echo_requests_are_not_answered() {
         ("wrong checksum", Counter::DropIcmp, change(echo(false, 8), |f| f[45] ^= 1)),
         ("wrong checksum over IPv6", Counter::DropIcmp, change(echo(true, 8), |f| f[65] ^= 1)),
         ("under a header", Counter::DropIcmp, ethernet(0x0800, &ipv4(1, &[], &[8, 0, 0xf7, 0xff]))),
-        ("unreachable", Counter::DropIcmp, ethernet(0x0800, &ipv4(1, &[], &[3, 4, 0xfc, 0xfb, 0, 0, 0, 0]))),
+        (
+            "unreachable, quoting nothing",
+            Counter::DropIcmp,
+            ethernet(0x0800, &ipv4(1, &[], &[3, 4, 0xfc, 0xfb, 0, 0, 0, 0])),
+        ),
     ];
     for (name, counter, bytes) in cases {
         let pool = FramePool::new(8);
@@ -327,7 +339,67 @@ fn invented_requesters_cause_a_bounded_number_of_snapshots() {
         a.receive_bytes(&arp_bytes(1, PEER_MAC, (0x0a00_0100 + i).to_be_bytes(), OUR_V4), at(5_000));
         assert_eq!(a.sent().len(), 1, "answered all the same");
     }
-    assert_eq!(a.link.neighbors.generation(), u64::from(CONTROL_ANSWERS_PER_S));
+    assert_eq!(a.link.neighbors.generation(), u64::from(NEWCOMERS_PER_S));
+    assert_eq!(a.counters.read(Counter::NeighborRefused), u64::from(CONTROL_ANSWERS_PER_S - NEWCOMERS_PER_S));
+    // Who is known is not held up by them.
+    a.receive_bytes(&arp_bytes(1, PEER_MAC, (0x0a00_0100u32).to_be_bytes(), OUR_V4), at(5_001));
+    assert_eq!(a.counters.read(Counter::NeighborRefused), u64::from(CONTROL_ANSWERS_PER_S - NEWCOMERS_PER_S));
+}
+
+#[test]
+fn a_forged_claim_is_put_to_the_neighbor_and_a_takeover_is_found_out() {
+    const OTHER: Mac = [2, 0, 0, 0, 0, 9];
+    let kind = Kind::Advertisement { solicited: true, overrides: true };
+    let message = Message { kind, source: PEER_V6, destination: OUR_V6, target: PEER_V6, mac: None };
+    let advert = |mac| ethernet(0x86dd, &message.emit(mac));
+    let reply = |mac| arp_bytes(2, mac, PEER_V4, OUR_V4);
+    type Answer<'a> = &'a dyn Fn(Mac) -> Vec<u8>;
+    let families: [(IpAddr, Vec<u8>, Answer<'_>); 2] = [
+        (PEER_V4.into(), arp_bytes(1, PEER_MAC, PEER_V4, OUR_V4), &reply),
+        (PEER_V6.into(), discovery(Kind::Solicitation, PEER_V6, OUR_V6, OUR_V6), &advert),
+    ];
+    for (peer, greeting, answer) in families {
+        for answers in [true, false] {
+            let pool = FramePool::new(8);
+            let mut a = us(&pool);
+            a.tick(at(0));
+            a.receive_bytes(&greeting, at(4_500));
+            a.sent();
+            let mut asked = 0;
+            a.receive_bytes(&answer(OTHER), at(5_000));
+            for ms in (5_000..7_200).step_by(100) {
+                a.tick(at(ms));
+                for request in a.sent().iter().filter(|frame| frame[..6] == PEER_MAC) {
+                    assert_eq!(request[6..12], OUR_MAC);
+                    asked += 1;
+                    if answers {
+                        a.receive_bytes(&answer(PEER_MAC), at(ms));
+                    }
+                }
+            }
+            let events = [Counter::NeighborContested, Counter::NeighborUpheld, Counter::NeighborMoved];
+            let (counts, owner, requests) = if answers { ([1, 1, 0], PEER_MAC, 1) } else { ([1, 0, 1], OTHER, 3) };
+            assert_eq!(events.map(|event| a.counters.read(event)), counts, "{peer}");
+            assert_eq!(asked, requests, "{peer}");
+            assert_eq!(a.link.snapshot.lookup(peer), Some(owner), "{peer}");
+            assert_eq!(pool.live(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_million_announcements_of_strangers_teach_nothing() {
+    let pool = FramePool::new(8);
+    let mut a = us(&pool);
+    a.receive_bytes(&arp_bytes(1, PEER_MAC, PEER_V4, OUR_V4), at(0));
+    a.sent();
+    let generation = a.link.neighbors.generation();
+    for i in 0..1_000_000u32 {
+        let [_, x, y, z] = i.to_be_bytes();
+        a.receive_bytes(&arp_bytes(1, [2, 9, 9, x, y, z], [10, 1 + x, y, z], [10, 1 + x, y, z]), at(1));
+    }
+    assert_eq!((a.link.neighbors.generation(), a.link.snapshot.len()), (generation, 1));
+    assert_eq!((a.drops(), pool.live()), (vec![(Counter::DropArp, 1_000_000)], 0));
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! What connections learn of their paths: reports of packets too big, and large segments that nobody acknowledges.
+//!
+//! Owns the judgement of whether a report is about a segment under way (RFC 5927, 4.1), what follows from it, and the search
+//! for a path that carries nothing large and says so to nobody (RFC 4821, RFC 8899). Refuses the sizes: `pmtu` has the rule. Costs
+//! a comparison or two a turn, and nothing for a segment.
+
+use super::{Phase, Slot, Stack, wire};
+use crate::limits::SEGMENTS_PER_TURN;
+use crate::net::flow::FlowTable;
+use crate::net::key::FlowKey;
+use crate::net::pmtu::{PathMtu, Paths, TooBig, Unfit};
+use crate::net::tcb::{Hastened, Wire};
+use crate::port::Port;
+use crate::telemetry::{Counter, Counters};
+use crate::time::Instant;
+
+/// Timeouts in a row of one large segment after which the path is taken for a black hole, as Linux does.
+const TIMEOUTS: u8 = 3;
+
+/// How often a connection's timer has ended without anything acknowledged.
+#[derive(Copy, Clone, Default)]
+pub(super) struct Stuck {
+    /// SND.UNA at that time.
+    una: u32,
+    timeouts: u8,
+}
+
+impl<P: Port, S: Default> Stack<P, S> {
+    /// Acts on the reports of packets too big that arrived here or at other workers; once per turn. What this worker leaves for
+    /// the others it reads again itself, and has no connection for it.
+    #[inline]
+    pub(super) fn hear_reports(&mut self, port: &mut P, now: Instant) {
+        if self.link.reports.any() || self.link.board_moved() {
+            self.judge_reports(port, now);
+        }
+    }
+
+    #[cold]
+    fn judge_reports(&mut self, port: &mut P, now: Instant) {
+        let (others, lost) = self.link.read_board();
+        self.counters.add(Counter::TooBigLost, lost);
+        for report in others {
+            if let Some(outcome) = self.too_big(port, &report, now) {
+                self.counters.inc(outcome);
+            }
+        }
+        while let Some(report) = self.link.reports.pop() {
+            let outcome = self.too_big(port, &report, now).unwrap_or_else(|| {
+                self.link.post(report);
+                Counter::TooBigElsewhere
+            });
+            self.counters.inc(outcome);
+        }
+    }
+
+    /// What became of a report; None: it is about no connection here.
+    fn too_big(&mut self, port: &mut P, report: &TooBig, now: Instant) -> Option<Counter> {
+        let slots = &self.slots;
+        let index = self.flows.get(self.flows.hash(&report.key), |slot| slots[slot as usize].key == report.key)?;
+        let slot = &mut self.slots[index as usize];
+        slot.refresh_header(&self.link);
+        let open = matches!(slot.phase, Phase::Open | Phase::Closing);
+        let Some(tcb) = slot.tcb.as_mut().filter(|_| open && slot.numbers.is_under_way(report.seq)) else {
+            return Some(Counter::TooBigRefused);
+        };
+        let path = match tcb.path().after(report, self.caps.mtu) {
+            Ok(path) => path,
+            Err(Unfit::NotLess) => return Some(Counter::TooBigUnchanged),
+            Err(Unfit::Impossible) => return Some(Counter::TooBigRefused),
+        };
+        tcb.set_path(path);
+        let mut wire = wire!(self, port, slot.l2.as_ref());
+        for _ in 0..SEGMENTS_PER_TURN {
+            let hastened = self.engine.hasten(now, tcb, &mut wire);
+            if hastened != Hastened::Nothing {
+                slot.numbers.sent(&wire.sent.last);
+            }
+            if hastened != Hastened::Due {
+                break;
+            }
+        }
+        self.changed.push(index, slot);
+        let remote = report.key.remote;
+        self.paths.learn(self.flows.hash(&destination(remote)), remote, path, now);
+        self.resolve_later(port, report.key.remote_ip(), now);
+        Some(Counter::TooBigLowered)
+    }
+}
+
+/// What is known of a peer's path.
+#[inline]
+pub(super) fn path_to(paths: &Paths, flows: &FlowTable, remote: u128, now: Instant) -> PathMtu {
+    if paths.is_empty(now) {
+        return PathMtu::default();
+    }
+    paths.find(flows.hash(&destination(remote)), remote, now)
+}
+
+/// A key that no connection has, of an address alone.
+fn destination(remote: u128) -> FlowKey {
+    FlowKey { remote, ..FlowKey::default() }
+}
+
+impl<S> Slot<S> {
+    /// The connection's timer has ended. Lowers its path when the first segment under way may be a large one and has not
+    /// been acknowledged for too long; who is gone altogether does not mind.
+    #[cold]
+    pub(super) fn overdue(&mut self, device: u16, counters: &Counters) {
+        let Some(tcb) = self.tcb.as_mut() else { return };
+        let (una, bytes) = self.numbers.unacknowledged();
+        if self.stuck.una != una {
+            self.stuck = Stuck { una, timeouts: 0 };
+        }
+        let ipv6 = self.key.remote_ip().is_ipv6();
+        let Some(lower) = tcb.path().below(device, ipv6) else { return };
+        // The headers of a segment without options.
+        let payload = lower.mtu(device) - if ipv6 { 60 } else { 40 };
+        if bytes <= u32::from(payload) {
+            return;
+        }
+        self.stuck.timeouts = self.stuck.timeouts.saturating_add(1);
+        if self.stuck.timeouts >= TIMEOUTS {
+            tcb.set_path(lower);
+            counters.inc(Counter::BlackHole);
+        }
+    }
+}
