@@ -10,6 +10,8 @@ mod connect;
 mod drain;
 mod guard;
 mod receive;
+mod recovery;
+mod repair;
 mod transmit;
 
 pub use conn::{Conn, ConnId, Event};
@@ -35,6 +37,7 @@ use crate::time::Instant;
 use arrayvec::ArrayVec;
 use core::time::Duration;
 use guard::Numbers;
+use recovery::Recovery;
 use std::sync::Arc;
 
 /// Where a connection is in its life. smoltcp holds the exact state; this is what the stack has acted on.
@@ -81,6 +84,8 @@ struct Slot<S> {
     unsent: usize,
     /// Sequence numbers as both ends know them.
     numbers: Numbers,
+    /// Congestion window, round trip and losses.
+    recovery: Recovery,
     /// When a challenge ACK may be sent again.
     challenge_at: Instant,
     session: S,
@@ -284,7 +289,7 @@ impl<P: Port, S: Default> Stack<P, S> {
     pub fn expire(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.tick(now, port, &mut self.tx, &self.counters);
         self.time_wait.expire(now, EXPIRE_MAX);
-        let Stack { wheel, slots, changed, engine, .. } = self;
+        let Stack { wheel, slots, changed, engine, settings, caps, .. } = self;
         let mut due = ArrayVec::<u32, EXPIRE_MAX>::new();
         let fired = wheel.expire(now, EXPIRE_MAX, |index| due.push(index));
         for index in due {
@@ -293,6 +298,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             slot.armed = Instant::FAR;
             slot.expired = slot.deadline <= now;
             let tcp = engine.poll_at(now, tcb).unwrap_or(Instant::FAR);
+            let tcp = repair::attend(slot, tcp, engine, settings, caps.mtu, now);
             if slot.expired || tcp <= now {
                 changed.push(index, slot);
             }
@@ -332,14 +338,15 @@ fn cookies_from(config: &Config) -> usize {
 const EXPIRE_MAX: usize = 64;
 
 impl<S> Slot<S> {
-    /// Occupies the slot with a new connection, whose handshake ends at `deadline`.
-    fn begin(&mut self, key: FlowKey, tcb: Tcb, deadline: Instant) {
+    /// Occupies the slot with a new connection, of segments of at most `mss` bytes, whose handshake ends at `deadline`.
+    fn begin(&mut self, key: FlowKey, tcb: Tcb, mss: u16, deadline: Instant) {
         self.key = key;
         self.tcb = Some(tcb);
         self.phase = Phase::Handshake;
         self.reset = false;
         self.outgoing = false;
         self.numbers = Numbers::default();
+        self.recovery = Recovery::new(mss);
         self.challenge_at = Instant::ZERO;
         self.armed = Instant::FAR;
         self.expired = false;
@@ -403,6 +410,7 @@ impl<S: Default> Default for Slot<S> {
             armed: Instant::FAR,
             unsent: 0,
             numbers: Numbers::default(),
+            recovery: Recovery::default(),
             challenge_at: Instant::ZERO,
             session: S::default(),
         }
