@@ -10,6 +10,8 @@ usage: scripts/bench.sh turn [--case NAME] [--requests N] [--list]
        scripts/bench.sh idle [--driver tap|af_packet] [--requests N] [--quiet-ms MS] [--seconds S] [--windows N]
        scripts/bench.sh peers [--runs N] [--seconds S] [--client wrk|penstock] [--servers LIST] [--json FILE]
                               [--binary FILE]
+       scripts/bench.sh loss [--runs N] [--loss LIST] [--servers LIST] [--bodies LIST] [--seconds S] [--bulk-runs N]
+                             [--small-seconds S] [--json FILE] [--binary FILE] [--impair FILE] [--help]
 
 turn          requests per core and second and cycles per request: one JSON line per case. The verdict is INVALID
               when the machine did not leave the core to the bench.
@@ -21,14 +23,17 @@ peers         Penstock, nginx and HAProxy, one worker each, behind the same veth
               requests/s, latency and CPU time per request. N defaults to 5, S to 5, LIST to penstock,nginx,haproxy.
               --binary names a built penstock. Needs root. docs/performance.md
               explains the figures.
+loss          Penstock and the Linux kernel's TCP on the same impaired wire (loss, delay, reordering), alternating: goodput of
+              bodies, their SHA-256, and latency of small requests. Needs root; takes ten minutes. --impair names a
+              built wire. docs/performance.md explains the figures.
 TEXT
 }
 
-# build_bench NAME: builds the bench and sets BENCH to its program.
+# build_bench NAME [PROFILE]: builds the bench and sets BENCH to its program.
 build_bench() {
     require_rust
     local messages
-    messages=$(cargo_run build --locked --profile bench --bench "$1" --message-format=json-render-diagnostics) ||
+    messages=$(cargo_run build --locked --profile "${2-bench}" --bench "$1" --message-format=json-render-diagnostics) ||
         die 1 "the bench did not build" "see cargo's messages above"
     BENCH=$(sed -n 's/.*"executable":"\([^"]*\/'"$1"'-[^"]*\)".*/\1/p' <<<"$messages" | tail -n 1)
     [[ -x $BENCH ]] || die 1 "cargo built no program for the bench \`$1\`"
@@ -96,18 +101,38 @@ idle() {
 }
 
 peers() {
-    local argument binary=
     require_root "scripts/bench.sh peers"
     install_packages python3 nginx haproxy wrk iproute2 ethtool
-    for argument in "$@"; do
-        [[ $argument != --binary && $argument != --binary=* ]] || binary=given
-    done
-    if [[ -z $binary ]]; then
+    if ! given --binary "$@"; then
         require_rust
         cargo_run build --locked --release --features dpdk || die 1 "the build failed" "see cargo's messages above"
         set -- --binary "$(target_dir)/release/penstock" "$@"
     fi
     exec python3 -B "$ROOT/scripts/peers.py" "$@"
+}
+
+# given OPTION ARGUMENT...: whether the option is among the arguments.
+given() {
+    local argument option=$1
+    for argument in "${@:2}"; do
+        [[ $argument != "$option" && $argument != "$option"=* ]] || return 0
+    done
+    return 1
+}
+
+loss() {
+    require_root "scripts/bench.sh loss"
+    install_packages python3 nginx iproute2 ethtool
+    if ! given --binary "$@"; then
+        require_rust
+        cargo_run build --locked --release --features dpdk || die 1 "the build failed" "see cargo's messages above"
+        set -- --binary "$(target_dir)/release/penstock" "$@"
+    fi
+    if ! given --impair "$@"; then
+        build_bench impair fast
+        set -- --impair "$BENCH" "$@"
+    fi
+    exec python3 -B "$ROOT/scripts/loss.py" "$@"
 }
 
 case ${1-} in
@@ -118,6 +143,7 @@ case ${1-} in
         ;;
     instructions) instructions "${@:2}" ;;
     peers) peers "${@:2}" ;;
+    loss) loss "${@:2}" ;;
     -h | --help) usage ;;
     *) usage >&2; die 2 "name a benchmark" ;;
 esac

@@ -326,7 +326,7 @@ fn a_blocked_device_delays_and_loses_nothing_for_good() {
     let slow = Impairment { delay: Duration::from_millis(20), ..Impairment::default() };
     (plan.hosts[0].up, plan.hosts[0].down) = (slow.clone(), slow);
     let mut world = build(plan);
-    world.run_for(Duration::from_millis(600));
+    world.run_for(Duration::from_millis(180));
     world.block_device(Duration::from_millis(900));
     world.run_for(Duration::from_millis(800));
     assert!(world.count(Counter::TxStall) > 0, "{} frames held", world.frames_held());

@@ -6,9 +6,11 @@
 
 mod clock;
 mod handshake;
+mod lead;
 mod path;
 
 pub use handshake::Quiescent;
+pub use lead::Standing;
 pub use path::Hastened;
 
 use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
@@ -88,9 +90,15 @@ impl Last {
     /// The sequence number after the segment.
     #[inline]
     pub fn seq_end(&self) -> u32 {
-        let [a, b, c, d, ..] = self.fields;
         let syn_fin = u32::from(self.flags() & 1) + u32::from(self.flags() >> 1 & 1);
-        u32::from_be_bytes([a, b, c, d]).wrapping_add(u32::from(self.payload)).wrapping_add(syn_fin)
+        self.seq().wrapping_add(u32::from(self.payload)).wrapping_add(syn_fin)
+    }
+
+    /// The segment's own sequence number.
+    #[inline]
+    pub fn seq(&self) -> u32 {
+        let [a, b, c, d, ..] = self.fields;
+        u32::from_be_bytes([a, b, c, d])
     }
 
     /// Whether it was an RST.
@@ -442,7 +450,8 @@ impl Tcb {
             socket.set_nagle_enabled(false);
             // An answer carries the ACK in the same turn; without one the ACK leaves at the end of the turn.
             socket.set_ack_delay(None);
-            socket.set_congestion_control(CongestionControl::Reno);
+            // The congestion window is the stack's.
+            socket.set_congestion_control(CongestionControl::None);
             begin(&mut socket);
             let mut set = SocketSet::new(&mut storage[..]);
             let handle = set.add(socket);

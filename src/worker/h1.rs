@@ -389,7 +389,7 @@ impl H1Server {
         }
         let rest = &prepared.body()[answer.body_sent..];
         if !rest.is_empty() {
-            let sent = conn.send(rest);
+            let sent = conn.send_content(rest);
             answer.body_sent += sent;
             if sent < rest.len() {
                 return self.wait_for_room(conn, cx, 0);

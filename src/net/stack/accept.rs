@@ -5,6 +5,7 @@
 
 use super::guard::Numbers;
 use super::receive::{ACK, FIN, RST, SYN};
+use super::recovery::Recovery;
 use super::{Phase, Stack, wire};
 use crate::limits::TX_BACKLOG_MAX;
 use crate::net::cookie::offered_mss;
@@ -27,6 +28,11 @@ pub(super) struct Stranger<'a> {
 impl<'a> Stranger<'a> {
     fn packet(&self) -> &'a [u8] {
         &self.frame[usize::from(self.segment.l3)..usize::from(self.segment.end)]
+    }
+
+    /// The largest segment that a SYN says its sender takes.
+    fn offered_mss(&self) -> u16 {
+        offered_mss(&self.frame[usize::from(self.segment.l4)..usize::from(self.segment.end)], self.segment.ipv6)
     }
 }
 
@@ -155,7 +161,8 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.free_len = last;
         self.half_open += 1;
         let slot = &mut self.slots[index as usize];
-        slot.begin(stranger.segment.key, tcb, now + self.settings.handshake_timeout);
+        let mss = stranger.offered_mss().min(self.caps.mtu.saturating_sub(40));
+        slot.begin(stranger.segment.key, tcb, mss, now + self.settings.handshake_timeout);
         slot.listener = listener;
         Ok(index)
     }
@@ -184,9 +191,8 @@ impl<P: Port, S: Default> Stack<P, S> {
         Ok(())
     }
 
-    fn cookie(&self, Stranger { segment, frame, .. }: Stranger<'_>, now: Instant) -> u32 {
-        let mss = offered_mss(&frame[usize::from(segment.l4)..usize::from(segment.end)], segment.ipv6);
-        self.cookies.make(&segment.key, segment.seq, mss, now)
+    fn cookie(&self, stranger: Stranger<'_>, now: Instant) -> u32 {
+        self.cookies.make(&stranger.segment.key, stranger.segment.seq, stranger.offered_mss(), now)
     }
 
     /// Makes a connection of an ACK that brought its cookie back; the reason when there is no place. Then the peer sends
@@ -209,6 +215,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let index = self.occupy(stranger, tcb.ok_or(Counter::DropNoConnection)?, listener, now)?;
         self.counters.inc(Counter::SynCookieAccepted);
         let slot = &mut self.slots[index as usize];
+        slot.recovery = Recovery::new(mss.min(self.caps.mtu.saturating_sub(40)));
         slot.numbers = Numbers::answered(ack, seq, self.settings.rx_ring as u16);
         debug_assert!(slot.phase == Phase::Handshake, "delivery ends the handshake");
         self.deliver(port, index, stranger.segment, stranger.packet(), now);

@@ -29,6 +29,8 @@ pub enum Event {
 pub struct Conn<'a> {
     pub(super) id: ConnId,
     pub(super) tcb: &'a mut Tcb,
+    /// The congestion window in bytes.
+    pub(super) window: usize,
     pub(super) phase: &'a mut Phase,
     pub(super) deadline: &'a mut Instant,
     pub(super) listener: u8,
@@ -101,10 +103,15 @@ impl Conn<'_> {
         self.tcb.state() == State::Established && self.tcb.recv_queue() == 0
     }
 
-    /// Bytes that can be queued; 0 after `close`.
+    /// Bytes that can be queued; 0 after `close`. What is queued is sent at once, so the congestion window limits it; with
+    /// nothing queued the send ring alone does, so that a head finds room in one piece.
     #[inline]
     pub fn send_room(&mut self) -> usize {
-        self.tcb.send_room()
+        let room = self.tcb.send_room();
+        match self.tcb.send_queue() {
+            0 => room,
+            queued => room.min(self.window.saturating_sub(queued)),
+        }
     }
 
     /// Bytes queued and not yet acknowledged.
@@ -123,6 +130,13 @@ impl Conn<'_> {
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         self.tcb.send(bytes)
+    }
+
+    /// Queues a prefix of `bytes`, as long as the congestion window lets it be; returns its length.
+    #[inline]
+    pub fn send_content(&mut self, bytes: &[u8]) -> usize {
+        let room = self.window.saturating_sub(self.tcb.send_queue());
+        self.tcb.send(&bytes[..bytes.len().min(room)])
     }
 
     /// Sends FIN after what is queued. The stack then ends the connection by itself, within `tcp.fin_timeout`.
@@ -192,6 +206,8 @@ fn serve_slot<S>(slot: &mut Slot<S>, index: u32, f: &mut impl FnMut(&mut S, &mut
         Event::Ready
     };
     let id = ConnId { slot: index, generation: slot.generation };
-    let mut conn = Conn { id, tcb, phase: &mut slot.phase, deadline: &mut slot.deadline, listener: slot.listener };
+    let window = slot.recovery.window();
+    let mut conn =
+        Conn { id, tcb, window, phase: &mut slot.phase, deadline: &mut slot.deadline, listener: slot.listener };
     f(&mut slot.session, &mut conn, event);
 }

@@ -46,7 +46,8 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.half_open += 1;
         self.counters.inc(Counter::ConnSyn);
         let slot = &mut self.slots[index as usize];
-        slot.begin(*key, tcb, now + self.settings.handshake_timeout);
+        // What the peer takes is not known yet; its answer is smaller than the first window.
+        slot.begin(*key, tcb, self.caps.mtu.saturating_sub(40), now + self.settings.handshake_timeout);
         slot.outgoing = true;
         self.changed.push(index, slot);
         Ok(ConnId { slot: index, generation: slot.generation })
@@ -63,7 +64,8 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.changed.push(id.slot, slot);
         let tcb = slot.tcb.as_mut()?;
         let deadline = &mut slot.deadline;
-        let mut conn = Conn { id, tcb, phase: &mut slot.phase, deadline, listener: slot.listener };
+        let window = slot.recovery.window();
+        let mut conn = Conn { id, tcb, window, phase: &mut slot.phase, deadline, listener: slot.listener };
         Some(f(&mut slot.session, &mut conn))
     }
 

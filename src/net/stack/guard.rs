@@ -84,6 +84,18 @@ impl Numbers {
         self.nxt
     }
 
+    /// SND.UNA.
+    #[inline]
+    pub(super) fn snd_una(&self) -> u32 {
+        self.una
+    }
+
+    /// The peer's window as last told, not scaled.
+    #[inline]
+    pub(super) fn peer_window(&self) -> u16 {
+        self.peer_window
+    }
+
     /// RCV.NXT.
     pub(super) fn rcv_nxt(&self) -> u32 {
         self.rcv_nxt
@@ -277,12 +289,9 @@ impl<P: Port, S: Default> Stack<P, S> {
             }
             Phase::Open | Phase::Closing => {}
         }
-        let numbers = &mut self.slots[index as usize].numbers;
+        let numbers = &self.slots[index as usize].numbers;
         match numbers.judge(segment) {
-            Verdict::Pass => {
-                numbers.acknowledged(segment);
-                self.take(port, index, segment, packet, now);
-            }
+            Verdict::Pass => self.heed(port, index, segment, packet, now),
             Verdict::Old => {
                 self.drop_segment(Counter::DropOutOfWindow);
                 self.take(port, index, segment, packet, now);
@@ -305,10 +314,16 @@ impl<P: Port, S: Default> Stack<P, S> {
         if part.payload_len != segment.payload_len {
             self.counters.inc(Counter::SegmentTrimmed);
         }
-        if part.flags & RST == 0 {
-            self.slots[index as usize].numbers.acknowledged(&part);
+        let slot = &mut self.slots[index as usize];
+        let counts = part.flags & RST == 0;
+        if counts && part.ack != slot.numbers.una {
+            self.heed(port, index, &part, packet, now);
+        } else {
+            if counts {
+                slot.numbers.acknowledged(&part);
+            }
+            self.take(port, index, &part, packet, now);
         }
-        self.take(port, index, &part, packet, now);
         if cut.answer {
             self.bare_ack(port, index, now);
         }

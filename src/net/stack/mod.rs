@@ -11,6 +11,8 @@ mod drain;
 mod guard;
 mod mtu;
 mod receive;
+mod recovery;
+mod repair;
 mod transmit;
 
 pub use conn::{Conn, ConnId, Event};
@@ -38,6 +40,7 @@ use crate::time::Instant;
 use arrayvec::ArrayVec;
 use core::time::Duration;
 use guard::Numbers;
+use recovery::Recovery;
 use std::sync::Arc;
 
 /// Where a connection is in its life. smoltcp holds the exact state; this is what the stack has acted on.
@@ -84,6 +87,8 @@ struct Slot<S> {
     unsent: usize,
     /// Sequence numbers as both ends know them.
     numbers: Numbers,
+    /// Congestion window, round trip and losses.
+    recovery: Recovery,
     /// When a challenge ACK may be sent again.
     challenge_at: Instant,
     /// What the connection's timer found.
@@ -297,7 +302,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.link.tick(now, port, &mut self.tx, &self.counters);
         self.hear_reports(port, now);
         self.time_wait.expire(now, EXPIRE_MAX);
-        let Stack { wheel, slots, changed, engine, caps, counters, .. } = self;
+        let Stack { wheel, slots, changed, engine, settings, caps, counters, .. } = self;
         let mut due = ArrayVec::<u32, EXPIRE_MAX>::new();
         let fired = wheel.expire(now, EXPIRE_MAX, |index| due.push(index));
         for index in due {
@@ -309,6 +314,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             if tcp <= now && !slot.listed {
                 slot.overdue(caps.mtu, counters);
             }
+            let tcp = repair::attend(slot, tcp, engine, settings, caps.mtu, now);
             if slot.expired || tcp <= now {
                 changed.push(index, slot);
             }
@@ -355,14 +361,15 @@ fn cookies_from(config: &Config) -> usize {
 const EXPIRE_MAX: usize = 64;
 
 impl<S> Slot<S> {
-    /// Occupies the slot with a new connection, whose handshake ends at `deadline`.
-    fn begin(&mut self, key: FlowKey, tcb: Tcb, deadline: Instant) {
+    /// Occupies the slot with a new connection, of segments of at most `mss` bytes, whose handshake ends at `deadline`.
+    fn begin(&mut self, key: FlowKey, tcb: Tcb, mss: u16, deadline: Instant) {
         self.key = key;
         self.tcb = Some(tcb);
         self.phase = Phase::Handshake;
         self.reset = false;
         self.outgoing = false;
         self.numbers = Numbers::default();
+        self.recovery = Recovery::new(mss);
         self.challenge_at = Instant::ZERO;
         self.stuck = mtu::Stuck::default();
         self.armed = Instant::FAR;
@@ -427,6 +434,7 @@ impl<S: Default> Default for Slot<S> {
             armed: Instant::FAR,
             unsent: 0,
             numbers: Numbers::default(),
+            recovery: Recovery::default(),
             challenge_at: Instant::ZERO,
             stuck: mtu::Stuck::default(),
             session: S::default(),

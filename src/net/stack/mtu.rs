@@ -69,6 +69,8 @@ impl<P: Port, S: Default> Stack<P, S> {
             Err(Unfit::Impossible) => return Some(Counter::TooBigRefused),
         };
         tcb.set_path(path);
+        let headers = if report.key.remote_ip().is_ipv6() { 60 } else { 40 };
+        slot.recovery.narrow(path.mtu(self.caps.mtu) - headers, slot.numbers.snd_nxt());
         let mut wire = wire!(self, port, slot.l2.as_ref());
         for _ in 0..SEGMENTS_PER_TURN {
             let hastened = self.engine.hasten(now, tcb, &mut wire);
@@ -79,6 +81,7 @@ impl<P: Port, S: Default> Stack<P, S> {
                 break;
             }
         }
+        tcb.slow_start();
         self.changed.push(index, slot);
         let remote = report.key.remote;
         self.paths.learn(self.flows.hash(&destination(remote)), remote, path, now);

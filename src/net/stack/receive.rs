@@ -139,12 +139,11 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// A segment for a connection in a slot.
     #[inline]
     pub(super) fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
-        let slot = &mut self.slots[index as usize];
+        let slot = &self.slots[index as usize];
         if slot.phase != Phase::Open || !slot.numbers.expects(segment) {
             return self.guard(port, index, segment, packet, now);
         }
-        slot.numbers.acknowledged(segment);
-        self.take(port, index, segment, packet, now);
+        self.heed(port, index, segment, packet, now);
     }
 
     /// Gives smoltcp a segment that may be what it seems.

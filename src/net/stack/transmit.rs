@@ -70,7 +70,15 @@ impl<P: Port, S: Default> Stack<P, S> {
             let before = wire.sent.segments;
             let sent = self.engine.send(now, tcb, &mut wire);
             if wire.sent.segments > before {
-                slot.numbers.sent(&wire.sent.last);
+                let (last, before) = (&wire.sent.last, (slot.numbers.snd_una(), slot.numbers.snd_nxt()));
+                slot.numbers.sent(last);
+                if slot.phase != Phase::Handshake {
+                    if slot.recovery.sent(last.seq(), last.seq_end(), before, now) {
+                        tcb.slow_start();
+                    }
+                } else if !slot.outgoing {
+                    slot.recovery.sent_syn(last.seq_end(), now);
+                }
             }
             // One segment that carried all there is needs no second call to say so.
             more = sent && wire.sent.payload < queued;
@@ -89,7 +97,10 @@ impl<P: Port, S: Default> Stack<P, S> {
         let Some(tcb) = slot.tcb.as_mut() else { return After::Rest };
         let state = tcb.state();
         if state == State::Established && slot.phase == Phase::Open {
-            let at = if tcb.send_queue() > 0 { slot.deadline.min(now + self.settings.rto_min) } else { slot.deadline };
+            let at = match tcb.send_queue() {
+                0 => slot.deadline,
+                _ => slot.deadline.min(now + slot.patience(self.settings.rto_min)),
+            };
             slot.arm(index, at, &mut self.wheel);
             return After::Rest;
         }
@@ -142,7 +153,8 @@ impl<P: Port, S: Default> Stack<P, S> {
             _ if slot.phase == Phase::Ended => return After::Free(ended(slot)),
             _ => {}
         }
-        slot.arm(index, slot.deadline.min(now + settings.rto_min), wheel);
+        let wait = slot.patience(settings.rto_min);
+        slot.arm(index, slot.deadline.min(now + wait), wheel);
         After::Rest
     }
 }

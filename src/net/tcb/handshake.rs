@@ -126,9 +126,10 @@ impl Quiescent {
 
 impl Engine {
     /// Gives a packet to a socket whose answers go nowhere.
-    fn replay(&mut self, tcb: &mut Tcb, packet: &[u8], mtu: u16, now: Instant) {
+    pub(super) fn replay(&mut self, tcb: &mut Tcb, packet: &[u8], mtu: u16, now: Instant) {
         let mut device = Replay { mtu, packet: Some(packet) };
-        tcb.set.with(|set| self.iface.poll_ingress_single(smol(now), &mut device, set));
+        let now = smol(tcb.local(now, self.pace));
+        tcb.set.with(|set| self.iface.poll_ingress_single(now, &mut device, set));
     }
 }
 

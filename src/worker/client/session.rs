@@ -178,7 +178,7 @@ impl H1Client {
             written += conn.send(&request.head[written..]);
         }
         if (head..all).contains(&written) {
-            written += conn.send(&request.body[written - head..]);
+            written += conn.send_content(&request.body[written - head..]);
         }
         if written < all {
             self.written = Some(written);

@@ -1,0 +1,80 @@
+//! How smoltcp is led to what it would not do by itself.
+//!
+//! Owns the acknowledgments that no peer sent, by which a socket sends a segment again, and its congestion control after a
+//! timeout. Refuses to judge when: the stack does.
+
+use super::{CongestionControl, Engine, Tcb, address};
+use crate::net::key::FlowKey;
+use crate::time::Instant;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+/// An IPv6 and a TCP header.
+const ACK_LEN_MAX: usize = 40 + 20;
+
+/// The peer's part of an acknowledgment without content.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// RCV.NXT.
+    pub seq: u32,
+    /// SND.UNA.
+    pub ack: u32,
+    /// The peer's window as last told, not scaled.
+    pub window: u16,
+}
+
+impl Engine {
+    /// Has the next `send` send the first unacknowledged segment again. False when that cannot be: nothing but a FIN is
+    /// outstanding, of which smoltcp would stop the timer, or the peer's window is closed.
+    pub fn resend(&mut self, now: Instant, tcb: &mut Tcb, key: &FlowKey, standing: Standing, mtu: u16) -> bool {
+        if tcb.send_queue() == 0 || standing.window == 0 {
+            return false;
+        }
+        // The third duplicate counts, and no later one. A window that changed, and changed back, begins the count anew.
+        for window in [standing.window ^ 1, standing.window, standing.window, standing.window, standing.window] {
+            let mut packet = [0; ACK_LEN_MAX];
+            let len = Standing { window, ..standing }.write(key, &mut packet);
+            self.replay(tcb, &packet[..len], mtu, now);
+        }
+        true
+    }
+}
+
+impl Tcb {
+    /// Before a retransmission timeout: smoltcp goes back to the first unacknowledged byte, and sends from there in slow start.
+    pub fn slow_start(&mut self) {
+        self.socket(|s| s.set_congestion_control(CongestionControl::Reno));
+    }
+
+    /// After it.
+    pub fn end_slow_start(&mut self) {
+        self.socket(|s| s.set_congestion_control(CongestionControl::None));
+    }
+}
+
+impl Standing {
+    /// Writes the acknowledgment as the peer of `key` would; returns its length.
+    fn write(self, key: &FlowKey, out: &mut [u8; ACK_LEN_MAX]) -> usize {
+        let (from, to) = (address(key.remote_ip()), address(key.local_ip()));
+        let tcp = TcpRepr {
+            src_port: key.remote_port,
+            dst_port: key.local_port,
+            control: TcpControl::None,
+            seq_number: TcpSeqNumber(self.seq.cast_signed()),
+            ack_number: Some(TcpSeqNumber(self.ack.cast_signed())),
+            window_len: self.window,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let sums = ChecksumCapabilities::ignored();
+        ip.emit(&mut out[..], &sums);
+        let end = ip.buffer_len();
+        tcp.emit(&mut TcpPacket::new_unchecked(&mut out[ip.header_len()..end]), &from, &to, &sums);
+        end
+    }
+}
