@@ -94,6 +94,9 @@ lints() {
 
 unit_tests() { tests "cargo test" cargo_run test --locked --no-fail-fast "$@" ${FILTER:+"$FILTER"}; }
 
+# The sweep again, over many seeds, with the optimised code that the black-box tests use.
+simulation() { tests "simulation, 1,000 seeds" cargo_run test --locked --profile fast "$@" --test simulation sweep; }
+
 host_scripts() {
     if ! have python3; then
         skip "host scripts" "the package python3 is not installed"
@@ -132,9 +135,12 @@ if [[ -z $FILTER ]]; then lints; fi
 host_scripts
 if $FAST; then
     unit_tests
+    if [[ -z $FILTER ]]; then simulation; fi
 else
     unit_tests "${WITH_DPDK[@]}"
     if [[ -z $FILTER ]]; then fuzz_targets; fi
     black_box
+    # After these, whose build it shares.
+    if [[ -z $FILTER ]]; then simulation --features dpdk; fi
 fi
 finish

@@ -1,117 +1,29 @@
-//! Two gateway workers in a false world.
+//! Gateway workers, load generators and client hosts in a false world.
 //!
-//! `sweep` runs what seeds draw: PENSTOCK_SEEDS=N for more of them, PENSTOCK_FIRST_SEED=N to begin elsewhere. `replay` runs
-//! one: PENSTOCK_SEED=N cargo test --test simulation replay -- --nocapture; with PENSTOCK_FRAMES=1 it prints every frame. The others are scenarios written by hand.
+//! `sweep` runs what seeds draw, `one_seed` a single one of them, the others are scenarios written by hand.
+//! docs/simulation.md says how to run many, and how to look at one that fails.
 
+#[path = "simulation/loads.rs"]
+mod loads;
+#[path = "simulation/one.rs"]
+mod one;
+#[path = "simulation/sweep.rs"]
+mod sweep;
 mod world;
 
 use penstock::config::SynCookies;
+use penstock::limits::LARGE_HEADS;
 use penstock::sim::client::{ClientPlan, End, Outcome};
 use penstock::sim::packet;
-use penstock::sim::plan::{self, EPOCH, Plan};
+use penstock::sim::plan::{self, Plan};
 use penstock::sim::rng::Rng;
 use penstock::sim::site::{Content, Request, Site};
-use penstock::sim::verdict::{self, Report};
+use penstock::sim::verdict;
 use penstock::sim::wire::Impairment;
 use penstock::sim::world::World;
 use penstock::telemetry::Counter;
 use std::time::Duration;
 use world::{Gate, build};
-
-/// Runs a plan twice and compares the runs.
-fn run(plan: &Plan) -> Result<Report, String> {
-    let first = verdict::run(&mut build(plan.clone()))?;
-    let second = verdict::run(&mut build(plan.clone()))?;
-    if first == second { Ok(first) } else { Err(format!("two runs differ:\n{first:?}\n{second:?}")) }
-}
-
-fn seed_from(variable: &str) -> Option<u64> {
-    let value = std::env::var(variable).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {value:?}")))
-}
-
-fn run_seed(seed: u64) -> Report {
-    run(&Plan::drawn(seed)).unwrap_or_else(|reasons| {
-        panic!("PENSTOCK_SEED={seed} cargo test --test simulation replay -- --nocapture\n{reasons}")
-    })
-}
-
-/// What fifty seeds must have made happen at least once: a sweep that never gets there proves nothing.
-const SEEN: &[Counter] = &[
-    Counter::DropNotForUs,
-    Counter::DropIpHeader,
-    Counter::DropIpChecksum,
-    Counter::DropTcpChecksum,
-    Counter::DropNoConnection,
-    Counter::DropTimeWait,
-    Counter::ArpRequestsRx,
-    Counter::ArpRepliesRx,
-    Counter::ArpRequestsTx,
-    Counter::ArpRepliesTx,
-    Counter::NdSolicitsRx,
-    Counter::NdAdvertsRx,
-    Counter::NdSolicitsTx,
-    Counter::NdAdvertsTx,
-    Counter::ConnClosed,
-    Counter::ConnReset,
-    Counter::ConnAborted,
-    Counter::ConnTimedOut,
-    Counter::RstTx,
-    Counter::TimeWaitEntered,
-    Counter::SynCookieSent,
-    Counter::SynCookieAccepted,
-    Counter::ChallengeAck,
-    Counter::Http1xx,
-    Counter::HttpMalformed,
-    Counter::HttpHeadTimeout,
-    Counter::HttpBodyTimeout,
-    Counter::HttpIdleClosed,
-    Counter::HttpRequestLimit,
-    Counter::HttpWriteTimeout,
-];
-
-#[test]
-fn sweep() {
-    let first = seed_from("PENSTOCK_FIRST_SEED").unwrap_or(1);
-    let seeds = seed_from("PENSTOCK_SEEDS").unwrap_or(50);
-    let (mut clients, mut answered, mut excused, mut frames) = (0, 0, 0, 0);
-    let mut counters = vec![0; Counter::ALL.len()];
-    for seed in first..first + seeds {
-        let report = run_seed(seed);
-        clients += report.clients;
-        answered += report.answered;
-        excused += report.excused;
-        frames += report.frames;
-        counters.iter_mut().zip(&report.counters).for_each(|(sum, n)| *sum += n);
-    }
-    println!("{seeds} seeds: {clients} clients, {answered} answers, {excused} excused, {frames} frames");
-    for (counter, n) in Counter::ALL.iter().zip(&counters).filter(|(_, n)| **n > 0) {
-        println!("{n:>12} {counter:?}");
-    }
-    assert!(excused * 50 <= clients, "{excused} of {clients} clients lost their connection to a timeout");
-    let unseen: Vec<_> = SEEN.iter().filter(|counter| counters[**counter as usize] == 0).collect();
-    assert!(seeds < 50 || unseen.is_empty(), "nothing made these happen: {unseen:?}");
-}
-
-#[test]
-fn replay() {
-    let Some(seed) = seed_from("PENSTOCK_SEED") else {
-        println!("skipped: PENSTOCK_SEED names no run to replay");
-        return;
-    };
-    let mut plan = Plan { site: Site::empty(), ..Plan::drawn(seed) };
-    plan.config.routes.clear();
-    println!("{plan:#?}");
-    if std::env::var_os("PENSTOCK_FRAMES").is_some() {
-        let mut world = build(Plan::drawn(seed));
-        world.watch(|now, what, frame| {
-            println!("{:>12.6} {what:<16} {}", now.since(EPOCH).as_secs_f64(), packet::summary(frame));
-        });
-        println!("{:#?}", verdict::run(&mut world));
-        return;
-    }
-    println!("{:#?}", run_seed(seed));
-}
 
 /// A quiet plan with these clients.
 fn quiet(clients: Vec<ClientPlan>) -> Plan {
@@ -296,6 +208,35 @@ fn a_client_beyond_the_limit_is_served_once_there_is_room() {
     verdict::run(&mut world).unwrap();
     assert_done(&world);
     assert!(world.count(Counter::DropConnectionLimit) > 0);
+}
+
+#[test]
+fn a_head_that_finds_no_buffer_is_refused_and_those_with_one_are_served() {
+    const FIELD: &str = "A: 01234567890123456789012345678901234567890123456789012345678901234567890123456789\r\n";
+    let client = |fields: usize| {
+        let fields: &'static str = FIELD.repeat(fields).leak();
+        ClientPlan::plain(vec![Request { fields, ..Request::get("/small") }])
+    };
+    let mut plan = quiet(Vec::new());
+    plan.config.workers.count = Some(1);
+    plan.config.workers.connections = 128;
+    plan.config.tcp.rx_ring = 2048;
+    let wire = Impairment { delay: Duration::from_millis(20), ..Impairment::default() };
+    (plan.hosts[0].up, plan.hosts[0].down) = (wire.clone(), wire);
+    let mut world = build(plan);
+    let now = world.now().mono;
+    // A host lets few packets wait for the gateway's address.
+    world.host(0).ping(now, 1, b"");
+    world.run_for(Duration::from_millis(100));
+    let start = world.now().mono;
+    // Those who come last fill their rings before the others have sent all.
+    for client in [vec![client(80); LARGE_HEADS], vec![client(30); 8]].concat() {
+        world.join(ClientPlan { start, ..client });
+    }
+    world.run_until(Duration::from_secs(60), all_ended);
+    let refused = world.count(Counter::HttpHeadBuffers) as usize;
+    let done = world.clients().iter().filter(|client| client.outcome() == Some(&Outcome::Done)).count();
+    assert_eq!((refused, done), (8, LARGE_HEADS), "{:?}", world.failures());
 }
 
 #[test]

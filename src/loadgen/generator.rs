@@ -61,6 +61,8 @@ enum Phase {
     Running,
     /// Nothing new is taken from the schedule.
     Stopping,
+    /// Stock has been taken: nothing is begun any more.
+    Halted,
 }
 
 /// A request that waits for a handshake.
@@ -187,10 +189,17 @@ impl Generator {
 
     /// Sends nothing new.
     pub fn stop(&mut self, now: Instant) {
-        if self.phase != Phase::Stopping {
+        if !matches!(self.phase, Phase::Stopping | Phase::Halted) {
             self.phase = Phase::Stopping;
             self.stopped = now;
         }
+    }
+
+    /// Begins nothing any more, so that what is under way now is what [`Generator::finish`] is told of: a connection begun
+    /// later could take the slot of one whose request is not counted yet.
+    pub fn halt(&mut self, now: Instant) {
+        self.stop(now);
+        self.phase = Phase::Halted;
     }
 
     /// A turn that did something took so many nanoseconds.
@@ -428,6 +437,7 @@ impl Caller for Generator {
             Phase::Preparing if self.one_each() || self.failures >= FAILURES_MAX => None,
             Phase::Preparing => self.open_more(now),
             Phase::Stopping => self.wind_down(now),
+            Phase::Halted => None,
         }
     }
 

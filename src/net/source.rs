@@ -39,11 +39,13 @@ impl Sources {
         Some(Sources { remote, locals, first, ports, next: start, queue: None })
     }
 
-    /// Only those whose answers the device gives to this queue.
-    #[must_use]
-    pub fn for_queue(mut self, rss: Arc<Rss>, queue: u16) -> Sources {
+    /// Only those whose answers the device gives to this queue; None when there is none among those that are tried for one.
+    /// The hash is linear, so that a short range of ports may come to one queue as a whole.
+    pub fn for_queue(mut self, rss: Arc<Rss>, queue: u16) -> Option<Sources> {
+        let mut tried = self.clone();
+        let found = (0..TRIES_MAX.min(self.count())).any(|_| rss.queue(&tried.step()) == queue);
         self.queue = Some((rss, queue));
-        self
+        found.then_some(self)
     }
 
     /// How many there are, for all queues.
@@ -110,7 +112,7 @@ mod tests {
         let mut seen = HashSet::new();
         for queue in 0..4 {
             let sources = Sources::new(remote, &local, &(1024..=2047), 5).unwrap();
-            let mut own = sources.for_queue(Arc::clone(&rss), queue);
+            let mut own = sources.for_queue(Arc::clone(&rss), queue).unwrap();
             for _ in 0..1024 {
                 let key = own.draw();
                 assert_eq!(rss.queue(&key), queue);
@@ -118,6 +120,20 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 1024);
+    }
+
+    #[test]
+    fn ports_that_all_come_to_one_queue_leave_none_for_the_others() {
+        let remote = "10.0.0.9:80".parse().unwrap();
+        // A key of one bit: the hash does not see the ports.
+        let mut key = vec![0; 40];
+        key[0] = 1;
+        let rss = Arc::new(Rss::new(key, vec![0, 1], true).unwrap());
+        let found = [0, 1].map(|queue| {
+            let sources = Sources::new(remote, &["10.0.0.1".parse().unwrap()], &(1024..=1031), 3).unwrap();
+            sources.for_queue(Arc::clone(&rss), queue).is_some()
+        });
+        assert_eq!(found.iter().filter(|found| **found).count(), 1, "{found:?}");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct DeviceTally {
     pub damaged: u64,
     /// ICMP messages delivered whose checksum is wrong.
     pub damaged_icmp: u64,
+    /// Frames delivered to a group, which may not be one of this machine's: every station on the link hears them.
+    pub group: u64,
 }
 
 /// A device whose queue pairs are [`SimPort`]s.
@@ -32,13 +34,25 @@ pub struct Device {
     queues: usize,
     ring: usize,
     strips_vlan: bool,
+    key: RssKey,
     tally: DeviceTally,
 }
 
+/// The secret of the hash that chooses a queue.
+pub type RssKey = [u8; 40];
+
+/// Entries of the indirection table.
+const TABLE: usize = 128;
+
 impl Device {
     /// A device with `queues` receive rings of `ring` frames each, which takes its buffers from `pool`.
-    pub fn new(caps: Caps, pool: FramePool, queues: usize, ring: usize, strips_vlan: bool) -> Device {
-        Device { caps, pool, queues, ring, strips_vlan, tally: DeviceTally::default() }
+    pub fn new(caps: Caps, pool: FramePool, queues: usize, ring: usize, strips_vlan: bool, key: RssKey) -> Device {
+        Device { caps, pool, queues, ring, strips_vlan, key, tally: DeviceTally::default() }
+    }
+
+    /// What a driver reads back: the key of the hash, and the indirection table.
+    pub fn rss(&self) -> (RssKey, Vec<u16>) {
+        (self.key, (0..TABLE).map(|entry| (entry % self.queues) as u16).collect())
     }
 
     /// A queue pair of this device.
@@ -53,20 +67,20 @@ impl Device {
 
     /// The queue for a frame: TCP by its addresses and ports, all else the first.
     pub fn queue_of(&self, frame: &[u8]) -> usize {
-        flow_hash(frame).map_or(0, |hash| hash as usize % self.queues)
+        self.flow_hash(frame).map_or(0, |hash| hash as usize % TABLE % self.queues)
     }
 
-    /// Puts a frame from the wire on a queue's ring.
-    pub fn receive(&mut self, frame: &[u8], port: &mut SimPort) {
+    /// Puts a frame, and further segments of it, on a queue's ring; returns whether there was room.
+    pub fn receive(&mut self, frame: &[u8], chain: &[u8], port: &mut SimPort) -> bool {
         self.tally.offered += 1;
         if port.rx.len() >= self.ring {
             self.tally.missed += 1;
-            return;
+            return false;
         }
         let (meta, tag) = self.describe(frame);
         let Some(mut buffer) = self.pool.frame(frame) else {
             self.tally.no_frame += 1;
-            return;
+            return false;
         };
         if tag {
             let bytes = buffer.bytes_mut();
@@ -75,8 +89,17 @@ impl Device {
             buffer.set_len(len);
         }
         buffer.set_rx(meta);
+        if !chain.is_empty() {
+            buffer.chain(chain);
+        }
         port.rx.push_back(buffer);
         self.tally.delivered += 1;
+        self.tally.group += u64::from(frame[0] & 1);
+        true
+    }
+
+    /// Notes what the wire did to a frame that was delivered.
+    pub fn note_damage(&mut self, frame: &[u8]) {
         match damage(frame) {
             Damage::None => {}
             Damage::Icmp => self.tally.damaged_icmp += 1,
@@ -90,7 +113,7 @@ impl Device {
         let tag = packet::ethernet(frame).and_then(|header| header.vlan).filter(|_| self.strips_vlan);
         meta.vlan = tag;
         if self.caps.rx_hash {
-            meta.hash = flow_hash(frame);
+            meta.hash = self.flow_hash(frame);
         }
         let Some(packet) = packet::ip(frame) else { return (meta, tag.is_some()) };
         if self.caps.rx_ip_checksum && packet.source.is_ipv4() {
@@ -100,6 +123,17 @@ impl Device {
             meta.l4_checksum = verdict(packet::l4_checksum_good(frame, &packet));
         }
         (meta, tag.is_some())
+    }
+
+    /// The Toeplitz hash over addresses and ports of a TCP segment ("RSS Hashing Types", Microsoft).
+    fn flow_hash(&self, frame: &[u8]) -> Option<u32> {
+        let ports = packet::tcp_ports(frame)?;
+        let packet = packet::ip(frame)?;
+        let addresses = if packet.source.is_ipv4() { 12..20 } else { 8..40 };
+        let mut input = frame[packet.l3..][addresses].to_vec();
+        input.extend_from_slice(&ports.0.to_be_bytes());
+        input.extend_from_slice(&ports.1.to_be_bytes());
+        Some(toeplitz(&self.key, &input))
     }
 
     /// Takes a frame the driver gave and makes of it what goes on the wire.
@@ -162,17 +196,18 @@ fn verdict(good: bool) -> Checksum {
     if good { Checksum::Good } else { Checksum::Bad }
 }
 
-/// FNV-1a over addresses and ports: no secret, as hardware; symmetric it need not be.
-fn flow_hash(frame: &[u8]) -> Option<u32> {
-    let ports = packet::tcp_ports(frame)?;
-    let packet = packet::ip(frame)?;
-    let mut hash = 0x811c_9dc5u32;
-    let mut add = |bytes: &[u8]| bytes.iter().for_each(|b| hash = (hash ^ u32::from(*b)).wrapping_mul(0x0100_0193));
-    let addresses = if packet.source.is_ipv4() { 12..20 } else { 8..40 };
-    add(&frame[packet.l3..][addresses]);
-    add(&ports.0.to_be_bytes());
-    add(&ports.1.to_be_bytes());
-    Some(hash ^ hash >> 16)
+/// For each bit of the input that is set, adds the 32 bits of the key that begin at its place.
+fn toeplitz(key: &RssKey, input: &[u8]) -> u32 {
+    let bit = |bytes: &[u8], at: usize| bytes[at / 8] >> (7 - at % 8) & 1 == 1;
+    let mut window = u32::from_be_bytes([key[0], key[1], key[2], key[3]]);
+    let mut hash = 0;
+    for at in 0..input.len() * 8 {
+        if bit(input, at) {
+            hash ^= window;
+        }
+        window = window << 1 | u32::from(bit(key, (at + 32) % (key.len() * 8)));
+    }
+    hash
 }
 
 #[cfg(test)]
@@ -181,6 +216,19 @@ mod tests {
     use crate::port::TxMeta;
     use crate::sim::packet::{IPV4, pseudo_header, wrap};
     use core::net::IpAddr;
+
+    const KEY: RssKey = [
+        0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca,
+        0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b,
+        0xbe, 0xac, 0x01, 0xfa,
+    ];
+
+    #[test]
+    fn the_hash_is_that_of_the_published_example() {
+        // 66.9.149.187:2794 to 161.142.100.80:1766, of Microsoft's verification suite.
+        let input = [66, 9, 149, 187, 161, 142, 100, 80, 0x0a, 0xea, 0x06, 0xe6];
+        assert_eq!(toeplitz(&KEY, &input), 0x51cc_c178);
+    }
 
     /// A TCP segment with zero checksums.
     fn segment(port: u16, vlan: Option<u16>) -> Vec<u8> {
@@ -204,7 +252,7 @@ mod tests {
     #[test]
     fn offloaded_checksums_come_out_right_and_are_verified_on_receipt() {
         let pool = FramePool::new(8);
-        let mut device = Device::new(offloads(), pool.clone(), 2, 8, false);
+        let mut device = Device::new(offloads(), pool.clone(), 2, 8, false, KEY);
         let mut bytes = segment(9, None);
         let ip: IpAddr = "10.0.0.1".parse().unwrap();
         let sum = pseudo_header(ip, "10.0.0.2".parse().unwrap(), TCP, 20) as u16;
@@ -220,10 +268,10 @@ mod tests {
         });
         let sent = device.transmit(&buffer).unwrap();
         let mut port = device.port();
-        device.receive(&sent, &mut port);
+        device.receive(&sent, &[], &mut port);
         let mut broken = sent.clone();
         broken[50] ^= 1;
-        device.receive(&broken, &mut port);
+        device.receive(&broken, &[], &mut port);
         let meta: Vec<RxMeta> = port.rx.iter().map(Frame::rx).collect();
         assert_eq!((meta[0].ip_checksum, meta[0].l4_checksum), (Checksum::Good, Checksum::Good));
         assert_eq!((meta[1].ip_checksum, meta[1].l4_checksum), (Checksum::Good, Checksum::Bad));
@@ -233,7 +281,7 @@ mod tests {
 
     #[test]
     fn flows_spread_over_queues_and_stay_there() {
-        let device = Device::new(Caps::default(), FramePool::new(0), 2, 8, false);
+        let device = Device::new(Caps::default(), FramePool::new(0), 2, 8, false, KEY);
         let queues: Vec<usize> = (0..64).map(|port| device.queue_of(&segment(port, None))).collect();
         let second = queues.iter().filter(|q| **q == 1).count();
         assert!((16..48).contains(&second), "{second}");
@@ -243,23 +291,23 @@ mod tests {
 
     #[test]
     fn full_rings_and_an_empty_pool_lose_frames_by_name() {
-        let mut device = Device::new(Caps::default(), FramePool::new(2), 1, 1, false);
+        let mut device = Device::new(Caps::default(), FramePool::new(2), 1, 1, false, KEY);
         let (mut a, mut b, mut c) = (device.port(), device.port(), device.port());
-        device.receive(&segment(1, None), &mut a);
-        device.receive(&segment(1, None), &mut a);
-        device.receive(&segment(1, None), &mut b);
-        device.receive(&segment(1, None), &mut c);
+        device.receive(&segment(1, None), &[], &mut a);
+        device.receive(&segment(1, None), &[], &mut a);
+        device.receive(&segment(1, None), &[], &mut b);
+        device.receive(&segment(1, None), &[], &mut c);
         assert_eq!(
             device.tally(),
-            DeviceTally { offered: 4, delivered: 2, missed: 1, no_frame: 1, damaged: 2, damaged_icmp: 0 }
+            DeviceTally { offered: 4, delivered: 2, missed: 1, no_frame: 1, group: 2, ..DeviceTally::default() }
         );
     }
 
     #[test]
     fn a_stripped_tag_moves_to_the_metadata() {
-        let mut device = Device::new(Caps::default(), FramePool::new(2), 1, 8, true);
+        let mut device = Device::new(Caps::default(), FramePool::new(2), 1, 8, true, KEY);
         let mut port = device.port();
-        device.receive(&segment(1, Some(7)), &mut port);
+        device.receive(&segment(1, Some(7)), &[], &mut port);
         assert_eq!(port.rx[0].rx().vlan, Some(7));
         assert_eq!(port.rx[0].bytes()[..54], segment(1, None)[..54]);
     }

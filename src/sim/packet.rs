@@ -4,6 +4,8 @@
 //! Refuses to share code with `net`: two sides that share a belief cannot find each other wrong. TCP and IP checksums are
 //! judged by smoltcp's `wire`, which the gateway does not use for them.
 
+use crate::config::Config;
+use crate::port::Caps;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket};
 
@@ -257,6 +259,18 @@ pub struct Identity {
     pub vlan: Option<u16>,
     /// Its largest IP packet.
     pub mtu: usize,
+}
+
+impl Identity {
+    /// Who a machine with this configuration and device is.
+    pub fn of(config: &Config, caps: &Caps) -> Identity {
+        Identity {
+            mac: caps.mac,
+            addresses: config.port.addresses.iter().map(|cidr| cidr.address).collect(),
+            vlan: config.port.vlan,
+            mtu: caps.mtu.into(),
+        }
+    }
 }
 
 /// Judges a frame that the gateway put on the wire, before anything can have happened to it.

@@ -3,7 +3,11 @@
 //! Owns every choice of a run: the network, the device, the hosts, what clients do. Refuses to act: `world` does.
 
 use super::client::{ClientPlan, End};
+use super::event::{Event, What};
 use super::host::{Place, SocketPlan};
+use super::load::LoadPlan;
+use super::load_plan;
+use super::machine::MachinePlan;
 use super::packet::Mac;
 use super::rng::Rng;
 use super::site::{Content, Request, Site};
@@ -76,6 +80,10 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     /// The clients.
     pub clients: Vec<ClientPlan>,
+    /// The machines that generate load.
+    pub loads: Vec<LoadPlan>,
+    /// What else happens.
+    pub events: Vec<Event>,
     /// Virtual time until every client must have ended.
     pub patience: Duration,
 }
@@ -99,6 +107,8 @@ impl Plan {
             hiccups: Hiccups::default(),
             hosts: vec![HostPlan { place: place(0, false, false, None), up: wire.clone(), down: wire }],
             clients: Vec::new(),
+            loads: Vec::new(),
+            events: Vec::new(),
             patience: Duration::from_secs(1200),
         }
     }
@@ -116,12 +126,24 @@ impl Plan {
             plan.config.http.requests_per_connection = plan.site.requests_max as u64;
         }
         draw_device(&mut plan, &mut rng);
+        draw_limits(&mut plan, &mut rng);
         let family = rng.below(3);
         let hosts = rng.within(1..=3) as usize;
+        // Hosts alone, loads alone, or both.
+        let kind = rng.below(10);
+        let loads = if kind < 4 { 0 } else { rng.within(1..=2) as usize };
         let weather = *rng.pick(&[Weather::Clear, Weather::Fair, Weather::Fair, Weather::Storm]);
         plan.hosts = (0..hosts).map(|i| draw_host(i, family, weather, vlan, &mut rng.fork())).collect();
-        let clients = rng.within(3..=12);
+        if plan.config.port.gateways.is_empty() {
+            plan.hosts[0].place = place(0, plan.hosts[0].place.ip.is_ipv6(), false, vlan);
+        }
+        let clients = if (4..8).contains(&kind) { 0 } else { rng.within(3..=12) };
         plan.clients = (0..clients).map(|_| draw_client(hosts, &mut rng.fork())).collect();
+        let wire = |rng: &mut Rng| draw_wire(weather, rng);
+        plan.loads = (0..loads).map(|i| load_plan::draw(i, &plan, family, wire, &mut rng.fork())).collect();
+        if rng.chance(500_000) {
+            plan.events = Event::draw(hosts, hosts + loads, &mut rng.fork());
+        }
         if rng.chance(125_000) {
             plan.config.tcp.syn_cookies = SynCookies::Always;
         }
@@ -131,12 +153,32 @@ impl Plan {
         plan
     }
 
+    /// The gateway's machine.
+    pub fn machine(&self) -> MachinePlan {
+        MachinePlan {
+            caps: self.caps.clone(),
+            strips_vlan: self.strips_vlan,
+            rx_ring: self.rx_ring,
+            tx_ring: self.tx_ring,
+            pool: self.pool,
+            hiccups: self.hiccups,
+            tick: Duration::ZERO,
+        }
+    }
+
     /// Whether something besides the gateway may lose, delay or damage a frame.
     pub fn impaired(&self) -> bool {
         let clean = |wire: &Impairment| {
             wire.loss_ppm + wire.duplicate_ppm + wire.reorder_ppm + wire.corrupt_ppm == 0 && wire.queue == 0
         };
-        self.hosts.iter().any(|host| !clean(&host.up) || !clean(&host.down))
+        let hosts = self.hosts.iter().all(|host| clean(&host.up) && clean(&host.down));
+        let loads = self.loads.iter().all(|load| clean(&load.up) && clean(&load.down));
+        !hosts || !loads || self.events.iter().any(|event| !matches!(event.what, What::Stray(_)))
+    }
+
+    /// Whether the gateway stops in the run.
+    pub fn drains(&self) -> bool {
+        self.events.iter().any(|event| event.what == What::Drain)
     }
 
     /// The least of the gateway's timeouts: what must have passed before it may give a connection up.
@@ -222,8 +264,35 @@ fn draw_device(plan: &mut Plan, rng: &mut Rng) {
     caps.rx_hash = rng.chance(500_000);
     plan.strips_vlan = rng.chance(500_000);
     plan.tx_ring = *rng.pick(&[4, 32, 512]);
+    plan.rx_ring = *rng.pick(&[512, 2048]);
     if rng.chance(250_000) {
         plan.hiccups = Hiccups { ppm: 20_000, max: Duration::from_millis(80) };
+    }
+}
+
+/// Tight limits in some runs, so that each is reached.
+fn draw_limits(plan: &mut Plan, rng: &mut Rng) {
+    let (workers, tcp, http) = (&mut plan.config.workers, &mut plan.config.tcp, &mut plan.config.http);
+    if rng.chance(125_000) {
+        workers.count = Some(1);
+    }
+    if rng.chance(200_000) {
+        (workers.count, workers.connections) = (Some(1), *rng.pick(&[8, 16]));
+    }
+    if rng.chance(125_000) {
+        tcp.time_wait_entries = 8;
+    }
+    if rng.chance(200_000) {
+        tcp.half_open = 4;
+        tcp.syn_cookies = *rng.pick(&[SynCookies::Auto, SynCookies::Off, SynCookies::Off]);
+    }
+    (http.request_line, http.head_size, http.header_count, http.body_size) = (400, 6000, 20, 150_000);
+    if rng.chance(60_000) {
+        plan.pool = 600;
+    }
+    if rng.chance(250_000) {
+        // No way out of the own network: who is not there is not answered.
+        plan.config.port.gateways.clear();
     }
 }
 
@@ -302,7 +371,7 @@ fn draw_bytes(rng: &mut Rng) -> u64 {
 
 fn draw_requests(kind: u64, rng: &mut Rng) -> Vec<Request> {
     match kind {
-        75..78 => vec![Request { refused: Some(400), fields: "Bad Field: x\r\n", ..Request::get("/small") }],
+        75..78 => vec![draw_refused(rng)],
         78..82 => vec![Request { close: true, ..Request::get("/small") }],
         82..90 => vec![Request::get("/large")],
         60..70 => match rng.below(3) {
@@ -312,6 +381,35 @@ fn draw_requests(kind: u64, rng: &mut Rng) -> Vec<Request> {
         },
         _ => (0..rng.within(1..=6)).map(|_| draw_request(rng)).collect(),
     }
+}
+
+/// A request that breaks a rule or a limit.
+fn draw_refused(rng: &mut Rng) -> Request {
+    const LONG: &str = concat!(
+        "/x?",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789",
+        "0123456789012345678901234567890123456789"
+    );
+    const MANY: &str = "A: 1\r\nA: 2\r\nA: 3\r\nA: 4\r\nA: 5\r\nA: 6\r\nA: 7\r\nA: 8\r\nA: 9\r\nA: a\r\nA: b\r\nA: c\r\n\
+        A: d\r\nA: e\r\nA: f\r\nA: g\r\nA: h\r\nA: i\r\nA: j\r\nA: k\r\nA: l\r\n";
+    let (status, request) = match rng.below(7) {
+        0 => (400, Request { fields: "Bad Field: x\r\n", ..Request::get("/small") }),
+        1 => (413, Request::post("/small", Content::Length(160_000))),
+        2 => (414, Request::get(LONG)),
+        3 => (431, Request { fields: MANY, ..Request::get("/small") }),
+        4 => (417, Request { fields: "Expect: a miracle\r\n", ..Request::get("/small") }),
+        5 => (501, Request { fields: "Transfer-Encoding: gzip, chunked\r\n", ..Request::get("/small") }),
+        _ => (505, Request { version: "HTTP/2.0", ..Request::get("/small") }),
+    };
+    Request { refused: Some(status), ..request }
 }
 
 fn draw_request(rng: &mut Rng) -> Request {

@@ -26,13 +26,14 @@ pub struct Site {
 }
 
 impl Site {
-    /// An empty page, a small one, one of a few segments, one of 256 KiB and one of 1 MiB, with bytes drawn from `rng`;
+    /// An empty page, a small one, one of a few segments, ones of 64 KiB, 256 KiB and 1 MiB, with bytes drawn from `rng`;
     /// the 1 MiB page only when `huge`.
     pub fn new(rng: &mut Rng, huge: bool) -> Site {
         let mut pages = vec![
             Page { path: "/empty", status: 200, body: Rc::from([]) },
             Page { path: "/small", status: 200, body: Rc::from(*b"hello, world\n") },
             Page { path: "/medium", status: 200, body: rng.bytes(5000).into() },
+            Page { path: "/page", status: 200, body: rng.bytes(64 * 1024).into() },
             Page { path: "/large", status: 200, body: rng.bytes(256 * 1024).into() },
             Page { path: "/teapot", status: 418, body: Rc::from(*b"short and stout\n") },
         ];
@@ -45,6 +46,11 @@ impl Site {
     /// No pages.
     pub fn empty() -> Site {
         Site { pages: Vec::new(), requests_max: 0 }
+    }
+
+    /// The pages.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
     }
 
     /// The routes that serve the pages.
@@ -111,6 +117,8 @@ pub struct Request {
     pub method: &'static str,
     /// Its target.
     pub path: &'static str,
+    /// Its version.
+    pub version: &'static str,
     /// Its content.
     pub content: Content,
     /// `Connection: close`.
@@ -124,7 +132,15 @@ pub struct Request {
 impl Request {
     /// A plain GET.
     pub const fn get(path: &'static str) -> Request {
-        Request { method: "GET", path, content: Content::Absent, close: false, fields: "", refused: None }
+        Request {
+            method: "GET",
+            path,
+            version: "HTTP/1.1",
+            content: Content::Absent,
+            close: false,
+            fields: "",
+            refused: None,
+        }
     }
 
     /// A POST with the given content.
@@ -139,8 +155,8 @@ impl Request {
 
     /// Its bytes: the head, and the content.
     pub fn bytes(&self) -> (Vec<u8>, Vec<u8>) {
-        let Request { method, path, fields, .. } = self;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: sim.test\r\n{fields}").into_bytes();
+        let Request { method, path, version, fields, .. } = self;
+        let mut head = format!("{method} {path} {version}\r\nHost: sim.test\r\n{fields}").into_bytes();
         if self.close {
             head.extend_from_slice(b"Connection: close\r\n");
         }
@@ -191,7 +207,7 @@ mod tests {
     #[test]
     fn the_site_knows_its_answers() {
         let site = Site::new(&mut Rng::new(1), false);
-        assert_eq!(site.routes().len(), 5);
+        assert_eq!(site.routes().len(), 6);
         assert_eq!(site.answer(&Request::get("/large")).body.unwrap().len(), 256 * 1024);
         assert_eq!(site.answer(&Request::get("/nowhere")).status, 404);
         let bad = Request { refused: Some(400), ..Request::get("/small") };

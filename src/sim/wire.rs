@@ -53,6 +53,8 @@ pub struct Tally {
     pub overflowed: u64,
     /// Frames lost because the wire was cut.
     pub cut: u64,
+    /// Frames under way.
+    pub in_flight: u64,
 }
 
 impl Tally {
@@ -68,6 +70,7 @@ impl Tally {
             corrupted: self.corrupted + other.corrupted,
             overflowed: self.overflowed + other.overflowed,
             cut: self.cut + other.cut,
+            in_flight: self.in_flight + other.in_flight,
         }
     }
 }
@@ -120,7 +123,7 @@ impl Wire {
 
     /// What the wire did so far.
     pub fn tally(&self) -> Tally {
-        self.tally
+        Tally { in_flight: self.flight.len() as u64, ..self.tally }
     }
 
     /// Frames under way.

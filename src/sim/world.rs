@@ -1,60 +1,31 @@
-//! A false world: gateway workers, a device, wires, hosts and a clock of its own.
+//! A false world: gateway workers, load generators, client hosts, the wires between them, and a clock of its own.
 //!
-//! Owns virtual time and the order of events. Refuses to know how a node works: it gives frames and turns to anything that
-//! implements [`Node`]. What must hold is checked where it happens and, for a whole run, in `verdict`.
+//! Owns virtual time and the order of events. Refuses to know how a node works: it carries frames between machines, which
+//! give turns to anything that implements [`Node`]. What must hold is checked where it happens and, for a whole run, in
+//! `verdict`.
 
 use super::client::Client;
-use super::conduct::Conduct;
 use super::device::{Device, DeviceTally};
-use super::host::Host;
-use super::neighbor::{self, Message};
+use super::event::{Event, What};
+use super::host::{Host, Place};
+use super::load::{Load, LoadReport};
+use super::machine::{Machine, Node};
 use super::packet::{self, Identity};
-use super::plan::{EPOCH, EPOCH_UNIX_S, Hiccups, Plan};
+use super::plan::{EPOCH, EPOCH_UNIX_S, Plan};
 use super::port::{FramePool, SimPort};
 use super::rng::{Rng, Trace};
+use super::stray::nobody;
 use super::wire::{Tally, Wire};
 use crate::telemetry::{Counter, Counters};
 use crate::time::{Instant, Now};
-use crate::worker::{App, Turn, Worker};
 use core::time::Duration;
 use std::sync::Arc;
 
-/// Between two turns of an idle worker.
+/// Between two turns of an idle worker while something goes on, and while everything rests.
 const TICK: Duration = Duration::from_millis(10);
+const TICK_AT_REST: Duration = Duration::from_millis(100);
 /// The least step of time when somebody has more to do at once.
 const SOON: Duration = Duration::from_micros(1);
-/// Turns of one worker at one instant before it counts as never resting.
-const TURNS_AT_ONCE_MAX: usize = 10_000;
-
-/// A gateway worker, as the world sees it.
-pub trait Node {
-    /// One turn.
-    fn turn(&mut self, now: Now) -> Turn;
-    /// Its queue pair.
-    fn port(&mut self) -> &mut SimPort;
-    /// Connections that hold a slot.
-    fn connections(&self) -> usize;
-    /// Frames it holds between turns.
-    fn frames_held(&self) -> usize;
-}
-
-impl<A: App> Node for Worker<SimPort, A> {
-    fn turn(&mut self, now: Now) -> Turn {
-        Worker::turn(self, now)
-    }
-
-    fn port(&mut self) -> &mut SimPort {
-        self.port_mut()
-    }
-
-    fn connections(&self) -> usize {
-        Worker::connections(self)
-    }
-
-    fn frames_held(&self) -> usize {
-        self.stack().frames_held()
-    }
-}
 
 struct Station {
     host: Host,
@@ -63,32 +34,31 @@ struct Station {
     wake_at: Instant,
 }
 
-struct Seat<N> {
-    node: N,
-    counters: Arc<Counters>,
-    /// Until when a hiccup lasts.
-    paused_until: Instant,
-    /// Until when its transmit ring takes nothing.
-    blocked_until: Instant,
-    /// Whether frames arrived since its last turn.
-    called: bool,
+/// What an event does at one time.
+enum Act {
+    Cut(usize, bool),
+    Drain,
+    Abort,
+    Pool(usize),
+    Once(What),
 }
 
 /// A running world.
 pub struct World<N> {
     plan: Plan,
     now: Instant,
-    tick_at: Instant,
     rng: Rng,
-    pool: FramePool,
-    device: Device,
-    identity: Identity,
-    seats: Vec<Seat<N>>,
+    gateway: Machine<N>,
     stations: Vec<Station>,
+    loads: Vec<Load>,
     clients: Vec<Client>,
-    conduct: Conduct,
+    /// What is still to happen, the last first.
+    acts: Vec<(Instant, Act)>,
+    /// Strangers' frames that a worker got, by the counter that has to show them.
+    strays: Vec<Counter>,
     trace: Trace,
-    sent: u64,
+    /// Frames from a machine's workers on their way to a wire.
+    leaving: Vec<(usize, Vec<u8>)>,
     failures: Vec<String>,
     watch: Option<Watch>,
 }
@@ -103,18 +73,14 @@ fn show(watch: &mut Option<Watch>, now: Instant, what: &str, frame: &[u8]) {
 }
 
 impl<N: Node> World<N> {
-    /// A world in which `plan` is about to happen. `build` makes the worker of a queue, with the counters it shall use.
+    /// A world in which `plan` is about to happen. `build` makes the gateway's worker of a queue, with the counters it shall
+    /// use.
     pub fn new(plan: Plan, mut build: impl FnMut(usize, SimPort, Arc<Counters>) -> N) -> World<N> {
         let mut rng = Rng::new(plan.seed);
         let queues = usize::from(plan.config.workers.count.unwrap_or(1));
-        let pool = FramePool::new(plan.pool);
-        let device = Device::new(plan.caps.clone(), pool.clone(), queues, plan.rx_ring, plan.strips_vlan);
-        let seats = (0..queues).map(|queue| {
-            let counters = Arc::new(Counters::default());
-            let node = build(queue, device.port(), counters.clone());
-            Seat { node, counters, paused_until: EPOCH, blocked_until: EPOCH, called: false }
-        });
-        let seats = seats.collect();
+        let identity = Identity::of(&plan.config, &plan.caps);
+        let build = |queue: usize, device: &Device, counters| build(queue, device.port(), counters);
+        let gateway = Machine::new("gateway".into(), plan.machine(), identity, queues, &mut rng.fork(), build);
         let stations = plan.hosts.iter().map(|host| Station {
             host: Host::new(host.place.clone(), rng.next_u64(), EPOCH),
             up: Wire::new(host.up.clone(), rng.fork()),
@@ -122,25 +88,19 @@ impl<N: Node> World<N> {
             wake_at: EPOCH,
         });
         let stations = stations.collect();
-        let identity = Identity {
-            mac: plan.caps.mac,
-            addresses: plan.config.port.addresses.iter().map(|cidr| cidr.address).collect(),
-            vlan: plan.config.port.vlan,
-            mtu: plan.caps.mtu.into(),
-        };
+        let loads =
+            plan.loads.iter().enumerate().map(|(i, load)| Load::new(i, load.clone(), &mut rng.fork())).collect();
         World {
             now: EPOCH,
-            tick_at: EPOCH,
             rng,
-            pool,
-            device,
-            identity,
-            seats,
+            gateway,
             stations,
+            loads,
             clients: plan.clients.iter().cloned().map(Client::new).collect(),
-            conduct: Conduct::default(),
+            acts: acts(&plan),
+            strays: Vec::new(),
             trace: Trace::default(),
-            sent: 0,
+            leaving: Vec::new(),
             failures: Vec::new(),
             watch: None,
             plan,
@@ -162,9 +122,24 @@ impl<N: Node> World<N> {
         &self.trace
     }
 
-    /// The frames' pool, to exhaust and refill it.
+    /// The gateway.
+    pub fn gateway(&mut self) -> &mut Machine<N> {
+        &mut self.gateway
+    }
+
+    /// The load machines.
+    pub fn loads(&mut self) -> &mut [Load] {
+        &mut self.loads
+    }
+
+    /// Ends the load machines; what they recorded.
+    pub fn finish_loads(&mut self) -> Vec<LoadReport> {
+        self.loads.drain(..).map(Load::finish).collect()
+    }
+
+    /// The gateway's frames' pool, to exhaust and refill it.
     pub fn pool(&self) -> &FramePool {
-        &self.pool
+        self.gateway.pool()
     }
 
     /// The clients, in the order of the plan, then those that joined.
@@ -172,45 +147,41 @@ impl<N: Node> World<N> {
         &self.clients
     }
 
-    /// What the device did.
+    /// What the gateway's device did.
     pub fn device(&self) -> DeviceTally {
-        self.device.tally()
+        self.gateway.device()
     }
 
     /// What all wires did.
     pub fn wires(&self) -> Tally {
-        let both = self.stations.iter().map(|station| station.up.tally().plus(station.down.tally()));
-        both.fold(Tally::default(), Tally::plus)
+        let stations = self.stations.iter().map(|station| station.up.tally().plus(station.down.tally()));
+        let loads = self.loads.iter().map(|load| load.up.tally().plus(load.down.tally()));
+        stations.chain(loads).fold(Tally::default(), Tally::plus)
     }
 
-    /// The frames that the gateway's port took to send.
-    pub fn sent(&self) -> u64 {
-        self.sent
-    }
-
-    /// A counter, summed over the workers.
+    /// A counter, summed over the gateway's workers.
     pub fn count(&self, counter: Counter) -> u64 {
-        self.seats.iter().map(|seat| seat.counters.read(counter)).sum()
+        self.gateway.count(counter)
     }
 
-    /// A counter of one worker.
+    /// A counter of one of the gateway's workers.
     pub fn count_of(&self, worker: usize, counter: Counter) -> u64 {
-        self.seats[worker].counters.read(counter)
+        self.gateway.count_of(worker, counter)
     }
 
-    /// Connections of each worker.
+    /// Connections of each of the gateway's workers.
     pub fn connections(&self) -> Vec<usize> {
-        self.seats.iter().map(|seat| seat.node.connections()).collect()
+        self.gateway.held().iter().map(|held| held.connections).collect()
     }
 
-    /// Frames the workers hold.
+    /// Frames the gateway's workers hold.
     pub fn frames_held(&self) -> usize {
-        self.seats.iter().map(|seat| seat.node.frames_held()).sum()
+        self.gateway.held().iter().map(|held| held.frames).sum()
     }
 
-    /// Frames that wait on receive rings.
-    pub fn frames_on_rings(&mut self) -> usize {
-        self.seats.iter_mut().map(|seat| seat.node.port().rx.len()).sum()
+    /// Frames that strangers sent and a worker got, by the counter that has to show them.
+    pub fn strays(&self) -> &[Counter] {
+        &self.strays
     }
 
     /// From now on shows every frame, sent and delivered, to `watch`.
@@ -229,21 +200,25 @@ impl<N: Node> World<N> {
         &mut self.stations[index].host
     }
 
-    /// A host's wires, up and down, to cut or impair them.
+    /// A station's wires, up and down, to cut or impair them. Stations are the hosts, then the loads.
     pub fn wires_of(&mut self, index: usize) -> (&mut Wire, &mut Wire) {
-        let station = &mut self.stations[index];
-        (&mut station.up, &mut station.down)
+        let hosts = self.stations.len();
+        if index < hosts {
+            let station = &mut self.stations[index];
+            return (&mut station.up, &mut station.down);
+        }
+        let load = &mut self.loads[index - hosts];
+        (&mut load.up, &mut load.down)
     }
 
-    /// A worker.
+    /// A worker of the gateway.
     pub fn node(&mut self, index: usize) -> &mut N {
-        &mut self.seats[index].node
+        self.gateway.node(index)
     }
 
-    /// For this long no transmit ring takes a frame.
+    /// For this long no transmit ring of the gateway takes a frame.
     pub fn block_device(&mut self, time: Duration) {
-        let until = self.now + time;
-        self.seats.iter_mut().for_each(|seat| seat.blocked_until = until);
+        self.gateway.block(self.now + time);
     }
 
     /// A further client joins; returns its number.
@@ -257,6 +232,18 @@ impl<N: Node> World<N> {
     pub fn jump(&mut self, by: Duration) {
         self.now = self.now + by;
         self.clients.iter_mut().for_each(|client| client.overlook(by));
+    }
+
+    /// Whether every client and every load run has ended.
+    pub fn is_over(&self) -> bool {
+        self.clients.iter().all(|client| client.outcome().is_some()) && self.loads.iter().all(Load::is_over)
+    }
+
+    /// Whether no worker holds a connection, nor what is left of one.
+    pub fn waits_for_nobody(&self) -> bool {
+        let mut held = self.gateway.held();
+        held.extend(self.loads.iter().flat_map(|load| load.machine.held()));
+        held.iter().all(|held| held.connections + held.time_waits == 0)
     }
 
     /// Goes on until `done` or `max` has passed; returns whether it was `done`.
@@ -279,40 +266,95 @@ impl<N: Node> World<N> {
     /// Goes to the next event and lets it happen.
     pub fn step(&mut self) {
         self.now = self.now.max(self.next_event());
+        while self.acts.last().is_some_and(|(at, _)| *at <= self.now) {
+            if let Some((_, act)) = self.acts.pop() {
+                self.act(&act);
+            }
+        }
         self.deliver();
         for index in 0..self.stations.len() {
             if self.stations[index].wake_at <= self.now {
                 self.run_host(index);
             }
         }
-        self.run_workers();
+        let tick = if self.is_over() && self.acts.is_empty() { TICK_AT_REST } else { TICK };
+        self.run_gateway(tick);
+        for index in 0..self.loads.len() {
+            self.run_load(index, tick);
+        }
     }
 
     fn next_event(&self) -> Instant {
-        let mut at = self.tick_at;
+        let mut at = self.gateway.wake_at();
+        let wires = |up: &Wire, down: &Wire| [up, down].into_iter().filter_map(Wire::due).min().unwrap_or(Instant::FAR);
         for station in &self.stations {
-            at = at.min(station.wake_at);
-            for wire in [&station.up, &station.down] {
-                at = at.min(wire.due().unwrap_or(Instant::FAR));
-            }
+            at = at.min(station.wake_at).min(wires(&station.up, &station.down));
         }
-        at
+        for load in &self.loads {
+            at = at.min(load.machine.wake_at()).min(wires(&load.up, &load.down));
+        }
+        self.acts.last().map_or(at, |(act, _)| at.min(*act))
+    }
+
+    fn act(&mut self, act: &Act) {
+        let now = self.now();
+        match act {
+            Act::Cut(station, cut) => {
+                let (up, down) = self.wires_of(*station);
+                up.set_cut(*cut);
+                down.set_cut(*cut);
+            }
+            Act::Drain => self.gateway.nodes().for_each(|node| node.drain(now)),
+            Act::Abort => self.gateway.nodes().for_each(|node| node.abort(now)),
+            Act::Pool(frames) => self.gateway.pool().set_limit(*frames),
+            Act::Once(What::Block(time)) => self.block_device(*time),
+            Act::Once(What::Spoof { syns, port }) => self.spoof(*syns, *port),
+            Act::Once(What::Ping(requests)) => {
+                (0..*requests).for_each(|i| self.host(0).ping(now.mono, i as u16, b"?"));
+            }
+            Act::Once(What::Stray(stray)) => {
+                let (frame, chain) = stray.frame(self.gateway.identity());
+                if self.gateway.deliver(&frame, &chain) {
+                    self.strays.push(stray.counter());
+                }
+                show(&mut self.watch, self.now, "a stranger sends", &frame);
+            }
+            Act::Once(_) => {}
+        }
+    }
+
+    /// Host 0 sends SYNs of addresses at which there is nobody.
+    fn spoof(&mut self, syns: usize, port: u16) {
+        let (now, mut rng) = (self.now, self.rng.fork());
+        let place = self.host(0).place().clone();
+        for _ in 0..syns {
+            let source = (nobody(place.ip.is_ipv6(), &mut rng), 1024 + rng.below(60_000) as u16);
+            let packet = packet::syn(source, (place.gateway, port), rng.next_u64() as u32);
+            self.host(0).send_raw(now, packet);
+        }
     }
 
     fn deliver(&mut self) {
-        let World { stations, seats, device, conduct, now, watch, .. } = self;
-        for station in stations {
-            while let Some(frame) = station.up.receive(*now) {
-                let seat = &mut seats[device.queue_of(&frame)];
-                device.receive(&frame, seat.node.port());
-                seat.called = true;
-                conduct.received(&frame);
+        let World { stations, loads, gateway, now, watch, .. } = self;
+        let mut up = |wire: &mut Wire| {
+            while let Some(frame) = wire.receive(*now) {
+                gateway.receive(&frame);
                 show(watch, *now, "gateway receives", &frame);
             }
+        };
+        stations.iter_mut().for_each(|station| up(&mut station.up));
+        loads.iter_mut().for_each(|load| up(&mut load.up));
+        for station in stations {
             while let Some(frame) = station.down.receive(*now) {
                 station.host.receive(*now, &frame);
                 show(watch, *now, "host receives", &frame);
                 station.wake_at = *now;
+            }
+        }
+        for load in loads {
+            while let Some(frame) = load.down.receive(*now) {
+                load.machine.receive(&frame);
+                show(watch, *now, "load receives", &frame);
             }
         }
     }
@@ -337,83 +379,80 @@ impl<N: Node> World<N> {
         station.wake_at = wake_at.min(host.poll_at(now.mono)).max(now.mono + SOON);
     }
 
-    /// Gives turns to the workers that were called, on a tick to all, until each rests.
-    fn run_workers(&mut self) {
-        let tick = self.tick_at <= self.now;
-        if tick {
-            self.tick_at = self.now + TICK;
-        }
-        let first = self.rng.below(self.seats.len() as u64) as usize;
-        for i in 0..self.seats.len() {
-            let index = (first + i) % self.seats.len();
-            let seat = &mut self.seats[index];
-            let Hiccups { ppm, max } = self.plan.hiccups;
-            if tick && self.rng.chance(ppm) {
-                seat.paused_until = self.now + self.rng.up_to(max);
-            }
-            if tick && self.rng.chance(ppm) {
-                seat.blocked_until = self.now + self.rng.up_to(max);
-            }
-            let blocked = seat.blocked_until > self.now;
-            seat.node.port().tx_limit = if blocked { 0 } else { self.plan.tx_ring };
-            if seat.paused_until <= self.now && (tick || seat.called) {
-                seat.called = false;
-                self.run_worker(index);
+    fn run_gateway(&mut self, tick: Duration) {
+        let mut leaving = core::mem::take(&mut self.leaving);
+        self.failures.extend(self.gateway.run(self.now(), tick, &mut self.rng, &mut leaving));
+        for (worker, frame) in leaving.drain(..) {
+            if let Err(what) = self.carry(worker, &frame) {
+                self.failures.push(format!("gateway, worker {worker} sent a bad frame: {what}"));
             }
         }
+        self.leaving = leaving;
     }
 
-    fn run_worker(&mut self, index: usize) {
+    fn run_load(&mut self, index: usize, tick: Duration) {
         let now = self.now();
-        for _ in 0..TURNS_AT_ONCE_MAX {
-            let seat = &mut self.seats[index];
-            let turn = seat.node.turn(now);
-            let frames: Vec<_> = seat.node.port().tx.drain(..).collect();
-            if frames.len() != turn.sent {
-                self.failures.push(format!("worker {index}: a turn sent {} frames and reports {turn:?}", frames.len()));
+        let load = &mut self.loads[index];
+        let tick = if load.is_over() { tick } else { Duration::ZERO };
+        self.failures.extend(load.machine.run(now, tick, &mut self.rng, &mut self.leaving));
+        for (worker, frame) in self.leaving.drain(..) {
+            if let Err(what) = load.judge(&frame, self.gateway.identity()) {
+                self.failures.push(format!("load {index}, worker {worker} sent a bad frame: {what}"));
             }
-            for frame in frames {
-                self.sent += 1;
-                let sent = self.device.transmit(&frame);
-                let judged = sent.and_then(|bytes| packet::judge(&bytes, &self.identity).map(|()| bytes));
-                let judged = judged.and_then(|bytes| self.conduct.sent(&bytes).map(|()| bytes));
-                let carried = judged.and_then(|bytes| self.carry(index, &bytes));
-                if let Err(what) = carried {
-                    self.failures.push(format!("worker {index} sent a bad frame: {what}"));
-                }
-            }
-            if turn == Turn::default() {
-                return;
-            }
+            self.trace.add(now.mono.nanos() << 8 | 0x40 | (index as u64) << 3 | worker as u64, &frame);
+            show(&mut self.watch, now.mono, "load sends", &frame);
+            load.up.send(now.mono, frame);
         }
-        self.failures.push(format!("worker {index} did not rest within {TURNS_AT_ONCE_MAX} turns"));
+        load.advance(now);
     }
 
     /// Puts a frame of the gateway on the wires that lead to its stations.
     fn carry(&mut self, worker: usize, frame: &[u8]) -> Result<(), String> {
         let header = packet::ethernet(frame).ok_or("too short")?;
         let destination = packet::ip(frame).map(|ip| ip.destination);
-        if let Some(Message::Here { address, mac }) = neighbor::read(frame)
-            && !(mac == self.identity.mac && packet::owns(&self.identity, address))
-        {
-            return Err(format!("says that {address} is at {mac:02x?}"));
-        }
         self.trace.add(self.now.nanos() << 8 | 0x80 | worker as u64, frame);
         show(&mut self.watch, self.now, "gateway sends", frame);
         let group = header.destination[0] & 1 == 1;
         let mut known = group;
-        for station in &mut self.stations {
-            let place = station.host.place();
-            if !group && destination == Some(place.ip) && header.destination != place.mac {
-                return Err(format!("for {} to {:02x?}", place.ip, header.destination));
+        let hosts = self.stations.iter_mut().map(|station| (station.host.place().clone(), &mut station.down));
+        let loads = self.loads.iter_mut().map(|load| (load.plan().place.clone(), &mut load.down));
+        for (Place { mac, ip, .. }, down) in hosts.chain(loads) {
+            if !group && destination == Some(ip) && header.destination != mac {
+                return Err(format!("for {ip} to {:02x?}", header.destination));
             }
-            if group || header.destination == place.mac {
+            if group || header.destination == mac {
                 known = true;
-                station.down.send(self.now, frame.to_vec());
+                down.send(self.now, frame.to_vec());
             }
         }
         if known { Ok(()) } else { Err(format!("to the unknown station {:02x?}", header.destination)) }
     }
+}
+
+/// What a plan's events do when, the last first.
+fn acts(plan: &Plan) -> Vec<(Instant, Act)> {
+    let mut acts = Vec::new();
+    for Event { at, what } in &plan.events {
+        let at = EPOCH + *at;
+        match what {
+            What::Partition { station, lasts } => {
+                acts.extend([(at, Act::Cut(*station, true)), (at + *lasts, Act::Cut(*station, false))]);
+            }
+            What::Drain => acts.extend([(at, Act::Drain), (at + plan.config.workers.drain_timeout, Act::Abort)]),
+            What::Starve { frames, lasts } => {
+                acts.extend([(at, Act::Pool(*frames)), (at + *lasts, Act::Pool(plan.pool))]);
+            }
+            once => {
+                if matches!(once, What::Spoof { .. } | What::Ping(_)) {
+                    // The host learns where the gateway is.
+                    acts.push((EPOCH, Act::Once(What::Ping(1))));
+                }
+                acts.push((at, Act::Once(once.clone())));
+            }
+        }
+    }
+    acts.sort_by_key(|(at, _)| core::cmp::Reverse(*at));
+    acts
 }
 
 #[cfg(test)]

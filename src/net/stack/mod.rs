@@ -267,6 +267,11 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.closing
     }
 
+    /// Entries of the flow table, and armed timers: none when there is no connection.
+    pub fn tables(&self) -> [usize; 2] {
+        [self.flows.len(), self.wheel.len()]
+    }
+
     /// Sets the gauges of connections; for the loop, now and then.
     pub fn set_gauges(&self) {
         let (slots, half_open, closing) = (self.connections(), self.half_open(), self.closing());

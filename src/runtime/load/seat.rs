@@ -202,9 +202,12 @@ fn sources(common: &Common, locals: &[IpAddr], number: usize, start: u64) -> Res
         Failure::new(Exit::Plan, format!("no {family} address of ours to reach {remote} from"))
             .fix("name one: --source 10.7.0.1/24 or --source fd00:7::1/64, or addresses under [port] of the plan")
     })?;
-    Ok(match &common.rss {
-        Some(rss) => all.for_queue(Arc::clone(rss), number as u16),
-        None => all,
+    let Some(rss) = &common.rss else { return Ok(all) };
+    all.for_queue(Arc::clone(rss), number as u16).ok_or_else(|| {
+        let range = &common.plan.source_ports;
+        let (first, last) = (range.start(), range.end());
+        Failure::new(Exit::Plan, format!("no source port of {first} to {last} has its answers come to queue {number}"))
+            .fix("take more ports, or more source addresses, or one worker: --source-ports 1024-65535")
     })
 }
 
@@ -221,7 +224,7 @@ fn finish(
     let stalled = counters.read(Counter::TxStall);
     let mut pending = Vec::new();
     worker.each_pending(|under_way| pending.push(*under_way));
-    worker.caller_mut().stop(now.mono);
+    worker.caller_mut().halt(now.mono);
     worker.abort_all(now);
     let until = now.mono + FLUSH_MAX;
     while !worker.stack().is_flushed() && clock.instant() < until {

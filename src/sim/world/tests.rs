@@ -4,10 +4,12 @@ use super::*;
 use crate::port::{BURST_MAX, Burst, Frame, Port};
 use crate::sim::client::ClientPlan;
 use crate::sim::host::{Line, SocketPlan};
+use crate::sim::machine::Held;
 use crate::sim::plan;
 use crate::sim::port::SimFrame;
 use crate::sim::site::{Content, Request, Site};
 use crate::sim::verdict;
+use crate::worker::Turn;
 use smoltcp::socket::tcp::State;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -138,12 +140,9 @@ impl Node for Server {
         &mut self.port
     }
 
-    fn connections(&self) -> usize {
-        self.sockets.iter().filter(|(_, inbox, outbox)| !inbox.is_empty() || !outbox.is_empty()).count()
-    }
-
-    fn frames_held(&self) -> usize {
-        0
+    fn held(&self) -> Held {
+        let busy = |(_, inbox, outbox): &&(Line, Vec<u8>, Vec<u8>)| !inbox.is_empty() || !outbox.is_empty();
+        Held { connections: self.sockets.iter().filter(busy).count(), ..Held::default() }
     }
 }
 
