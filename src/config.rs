@@ -61,6 +61,8 @@ pub struct WorkersConfig {
     pub count: Option<u16>,
     /// Connections per worker, 16..=16,777,216.
     pub connections: u32,
+    /// Connections per worker with socket and rings, 16..=`connections`: the others are parked. None: all of them.
+    pub active: Option<u32>,
     /// Hugepages for packets and connections.
     pub hugepages: Hugepages,
     /// What a worker does while there is nothing to do.
@@ -154,6 +156,8 @@ pub struct TcpConfig {
     pub fin_timeout: Duration,
     /// The least retransmission timeout of an established connection, 20 ms..=1 s.
     pub rto_min: Duration,
+    /// An idle connection is parked after this time, or twice that, while there are fewer active places than connections.
+    pub park_after: Duration,
     /// TIME-WAIT: 2 MSL of RFC 9293, 3.4.1, shortened as usual to 60 s or less.
     pub time_wait: Duration,
     /// TIME-WAIT entries per worker.
@@ -334,10 +338,18 @@ impl Default for WorkersConfig {
         WorkersConfig {
             count: None,
             connections: 16_384,
+            active: None,
             hugepages: Hugepages::Auto,
             idle: Idle::default(),
             drain_timeout: Duration::from_secs(5),
         }
+    }
+}
+
+impl WorkersConfig {
+    /// Connections per worker that have socket and rings at the same time.
+    pub fn active(&self) -> u32 {
+        self.active.unwrap_or(self.connections).min(self.connections)
     }
 }
 
@@ -373,6 +385,7 @@ impl Default for TcpConfig {
             handshake_timeout: Duration::from_secs(10),
             fin_timeout: Duration::from_secs(20),
             rto_min: Duration::from_millis(200),
+            park_after: Duration::from_secs(5),
             time_wait: Duration::from_secs(60),
             time_wait_entries: 32_768,
         }

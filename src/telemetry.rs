@@ -63,6 +63,7 @@ counters! {
     DropNoConnection: "penstock_dropped_frames_total" "reason" = "no_connection", "TCP segment for no connection and no listener";
     DropRstLimit: "penstock_dropped_frames_total" "reason" = "rst_limit", "RST for a closed port withheld by the rate limit";
     DropConnectionLimit: "penstock_dropped_frames_total" "reason" = "connection_limit", "SYN while every connection slot is in use";
+    DropActiveLimit: "penstock_dropped_frames_total" "reason" = "active_limit", "Segment whose connection needs socket and rings while all are in use";
     DropHalfOpenLimit: "penstock_dropped_frames_total" "reason" = "half_open_limit", "SYN while too many handshakes are under way";
     DropFlowTable: "penstock_dropped_frames_total" "reason" = "flow_table", "SYN whose flow table buckets are full";
     DropBacklog: "penstock_dropped_frames_total" "reason" = "tx_backlog", "Answer frame that found the transmit backlog full";
@@ -106,6 +107,10 @@ counters! {
     ChallengeAck: "penstock_challenge_acks_total" "" = "", "ACKs sent to segments that TIME-WAIT or a connection does not expect";
     ChallengeWithheld: "penstock_challenge_acks_withheld_total" "" = "", "ACKs not sent because of their rate limit";
     SegmentTrimmed: "penstock_trimmed_segments_total" "" = "", "Segments of which only the part inside the receive window was taken";
+    ConnParked: "penstock_parking_total" "kind" = "parked", "Idle connections that gave back their socket and rings";
+    ConnDisplaced: "penstock_parking_total" "kind" = "displaced", "Connections parked early because another needed socket and rings";
+    ConnWoken: "penstock_parking_total" "kind" = "woken", "Parked connections that got socket and rings again";
+    ParkedLate: "penstock_parking_total" "kind" = "deadline_late", "Times that a parked connection's deadline was put off because no socket and rings were free";
     TxStall: "penstock_tx_stalls_total" "" = "", "Connections put off because the transmit backlog was full";
     // HTTP
     HttpRequests: "penstock_http_request_heads_total" "" = "", "Request heads read and routed";
@@ -147,6 +152,7 @@ macro_rules! gauges {
 gauges! {
     Handshake: "handshake", "From the SYN to the handshake's last ACK";
     Open: "open", "Established, or half closed by the peer";
+    Parked: "parked", "Established and idle, without socket and rings";
     Closing: "closing", "Our FIN is sent, the end not reached";
     TimeWait: "time_wait", "In TIME-WAIT, without a slot";
 }

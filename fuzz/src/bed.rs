@@ -69,6 +69,7 @@ static SETUP: LazyLock<(Arc<Config>, Identity)> = LazyLock::new(|| {
             handshake_timeout: 2 * second,
             fin_timeout: 2 * second,
             rto_min: Duration::from_millis(200),
+            park_after: second,
             time_wait: 3 * second,
             time_wait_entries: 4,
         },

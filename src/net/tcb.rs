@@ -7,7 +7,7 @@
 mod clock;
 mod handshake;
 
-pub use handshake::Quiescent;
+pub use handshake::{Offer, Parked, Quiescent};
 
 use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
 use crate::mem::{Block, Borrower, Lent};
@@ -151,11 +151,20 @@ impl<'a, P: Port> Wire<'a, P> {
 
     /// Sends an ACK without data that no socket sends.
     pub fn bare_ack(&mut self, key: &FlowKey, seq: u32, ack: u32, window: u16) {
+        self.bare(key, TcpControl::None, seq, ack, window);
+    }
+
+    /// Sends an RST that no socket sends.
+    pub fn bare_reset(&mut self, key: &FlowKey, seq: u32, ack: u32) {
+        self.bare(key, TcpControl::Rst, seq, ack, 0);
+    }
+
+    fn bare(&mut self, key: &FlowKey, control: TcpControl, seq: u32, ack: u32, window: u16) {
         let (local, remote) = (address(key.local_ip()), address(key.remote_ip()));
         let tcp = TcpRepr {
             src_port: key.local_port,
             dst_port: key.remote_port,
-            control: TcpControl::None,
+            control,
             seq_number: TcpSeqNumber(seq as i32),
             ack_number: Some(TcpSeqNumber(ack as i32)),
             window_len: window,
@@ -443,6 +452,11 @@ impl Tcb {
             set
         });
         Tcb { set, paced_from: Instant::FAR }
+    }
+
+    /// The number of its block in the pool that block is from.
+    pub fn block_index(&self) -> usize {
+        self.set.block_index()
     }
 
     /// Starts loading the socket's cache lines.

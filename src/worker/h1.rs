@@ -13,7 +13,7 @@ use crate::http::body::{Decoder, Framing};
 use crate::http::head::{self, Method, RequestHead, Scan};
 use crate::http::response::{self, Connection, ERROR_MAX};
 use crate::mem::Block;
-use crate::net::stack::{Conn, Event};
+use crate::net::stack::{Conn, Event, Session};
 use crate::telemetry::Counter;
 use crate::telemetry::requests::Cell;
 use crate::time::Instant;
@@ -94,6 +94,13 @@ struct LargeHead {
 enum Step {
     Next,
     Wait,
+}
+
+impl Session for H1Server {
+    /// It waits for a request of which nothing has arrived.
+    fn is_idle(&self) -> bool {
+        matches!(self.state, State::Head) && !self.begun && self.large.is_none()
+    }
 }
 
 impl H1Server {

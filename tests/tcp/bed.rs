@@ -50,6 +50,7 @@ pub struct Bed {
     /// The stream that peers send, the first byte at 1.
     stream: Vec<u8>,
     isn: u32,
+    draining: bool,
     sent: VecDeque<(u16, Segment)>,
 }
 
@@ -95,11 +96,13 @@ impl Settings {
             "tx_ring" => tcp.tx_ring = number()? as usize,
             "half_open" => tcp.half_open = number()?,
             "connections" => self.config.workers.connections = number()?,
+            "active" => self.config.workers.active = Some(number()?),
             "isn" => self.isn = number()?,
             "mtu" => self.config.port.mtu = Some(number()? as u16),
             "handshake_timeout" => tcp.handshake_timeout = duration(value)?,
             "fin_timeout" => tcp.fin_timeout = duration(value)?,
             "rto_min" => tcp.rto_min = duration(value)?,
+            "park_after" => tcp.park_after = duration(value)?,
             "time_wait" => tcp.time_wait = duration(value)?,
             "head_timeout" => http.head_timeout = duration(value)?,
             "body_timeout" => http.body_timeout = duration(value)?,
@@ -142,6 +145,7 @@ impl Bed {
             peers: HashMap::new(),
             stream: Vec::new(),
             isn: settings.isn,
+            draining: false,
             sent: VecDeque::new(),
         };
         bed.greet();
@@ -165,6 +169,10 @@ impl Bed {
         self.worker.connections()
     }
 
+    pub fn parked(&self) -> usize {
+        self.worker.stack().parked()
+    }
+
     pub fn time_waits(&self) -> usize {
         self.worker.stack().time_waits()
     }
@@ -176,6 +184,7 @@ impl Bed {
 
     pub fn drain(&mut self) {
         self.worker.drain(self.now);
+        self.draining = true;
         self.settle();
     }
 
@@ -235,6 +244,9 @@ impl Bed {
     fn settle(&mut self) {
         for _ in 0..TURNS {
             let turn = self.worker.turn(self.now);
+            if self.draining {
+                self.worker.drained(self.now);
+            }
             let frames: Vec<Vec<u8>> =
                 self.worker.port_mut().tx.drain(..).map(|frame| frame.bytes().to_vec()).collect();
             frames.iter().for_each(|bytes| self.take(bytes));

@@ -67,6 +67,8 @@ pub enum Act {
         delta: u64,
     },
     Connections(usize),
+    /// So many connections are parked.
+    Parked(usize),
     TimeWaits(usize),
     /// The gateway begins an orderly stop.
     Drain,
@@ -151,6 +153,7 @@ fn act(word: &str, rest: &str, peer: u16) -> Result<Act, String> {
             Act::Count { name: name.to_string(), label: label.to_string(), delta: number(delta)? }
         }
         ("connections", [n]) => Act::Connections(number(n)?),
+        ("parked", [n]) => Act::Parked(number(n)?),
         ("time_waits", [n]) => Act::TimeWaits(number(n)?),
         ("drain", []) => Act::Drain,
         _ => return Err("not a line of a script".into()),

@@ -149,6 +149,13 @@ pub static WORKERS: Schema = Schema {
             "Connections per worker; their memory is reserved at start. A SYN beyond it is dropped and counted.",
         ),
         key(
+            "active",
+            Kind::Integer(16, limits::CONNECTIONS_MAX as u64),
+            "connections",
+            "Connections per worker that have socket and rings at the same time. With less than `connections` idle ones are \
+             parked: each keeps under 512 bytes and wakes on its next request.",
+        ),
+        key(
             "hugepages",
             Kind::Choice(&["auto", "require", "off"]),
             "\"auto\"",
@@ -273,8 +280,8 @@ pub static TCP: Schema = Schema {
             "syn_cookies",
             Kind::Choice(&["auto", "always", "off"]),
             "\"auto\"",
-            "Answers to SYNs of which nothing is kept: beyond `half_open` handshakes, or half of `workers.connections` if that \
-             is less; always; or never, and a SYN beyond `half_open` is dropped and counted.",
+            "Answers to SYNs of which nothing is kept: beyond `half_open` handshakes, or half of `workers.active` if that is \
+             less; always; or never, and a SYN beyond `half_open` is dropped and counted.",
         ),
         key(
             "handshake_timeout",
@@ -295,6 +302,13 @@ pub static TCP: Schema = Schema {
             "\"200ms\"",
             "The least retransmission timeout once a handshake is over, to within a whole part of a second. RFC 6298, 2.4 asks \
              for 1s; Linux takes 200ms.",
+        ),
+        key(
+            "park_after",
+            Kind::Duration(100, HOUR),
+            "\"5s\"",
+            "With `workers.active` less than `workers.connections`: a connection that is idle for so long, or up to twice as \
+             long, is parked; sooner when another needs its place.",
         ),
         key(
             "time_wait",

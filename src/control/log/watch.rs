@@ -105,6 +105,7 @@ pub fn judge(counter: Counter) -> Option<Subject> {
     use Counter::*;
     let (kind, fix) = match counter {
         DropConnectionLimit => (Kind::Limit, "raise workers.connections, or lower http.idle_timeout"),
+        DropActiveLimit | ParkedLate => (Kind::Limit, "raise workers.active, or lower http.head_timeout"),
         DropHalfOpenLimit => {
             (Kind::Limit, "raise tcp.half_open, or find who floods: penstock pcap --drop-reason half_open_limit")
         }
@@ -150,14 +151,14 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         DropRunt | DropEtherType | DropNotForUs | DropVlan | DropIpHeader | DropIpOptions | DropFragment
         | DropProtocol | DropTcpHeader | DropIcmp | DropArp | DropNeighbor | DropNoConnection | DropTimeWait
         | DropUnexpectedSyn | DropUnexpectedRst | DropAckRange | DropOutOfWindow | ChallengeWithheld
-        | SynCookieInvalid | ConnTimedOut | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout
+        | SynCookieInvalid | ConnDisplaced | ConnTimedOut | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout
         | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation
         | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
-        | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted | RstTx | TimeWaitEntered
-        | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck | SegmentTrimmed | HttpRequests
-        | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
+        | ConnParked | ConnWoken | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted
+        | RstTx | TimeWaitEntered | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck
+        | SegmentTrimmed | HttpRequests | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
     };
     let (metric, _, label, _) = counter.describe();
     let bare = || metric.trim_start_matches("penstock_").trim_end_matches("_total");

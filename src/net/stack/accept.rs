@@ -5,11 +5,11 @@
 
 use super::guard::Numbers;
 use super::receive::{ACK, FIN, RST, SYN};
-use super::{Phase, Stack, wire};
+use super::{Phase, Session, Stack, wire};
 use crate::limits::TX_BACKLOG_MAX;
 use crate::net::cookie::offered_mss;
 use crate::net::ip::Segment;
-use crate::net::tcb::{Quiescent, Tcb, Wire};
+use crate::net::tcb::{Offer, Quiescent, Tcb, Wire};
 use crate::net::timewait::{self, Verdict};
 use crate::port::Port;
 use crate::telemetry::Counter;
@@ -28,9 +28,13 @@ impl<'a> Stranger<'a> {
     fn packet(&self) -> &'a [u8] {
         &self.frame[usize::from(self.segment.l3)..usize::from(self.segment.end)]
     }
+
+    fn tcp(&self) -> &'a [u8] {
+        &self.frame[usize::from(self.segment.l4)..usize::from(self.segment.end)]
+    }
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     pub(super) fn stranger(&mut self, port: &mut P, stranger: Stranger<'_>, now: Instant) {
         let segment = stranger.segment;
         if !self.time_wait.is_empty() {
@@ -121,12 +125,13 @@ impl<P: Port, S: Default> Stack<P, S> {
             false => self.isn.at(key, now),
         };
         let (rx_ring, mtu) = (self.settings.rx_ring, self.caps.mtu);
-        let block = self.blocks.take().ok_or(Counter::DropConnectionLimit)?;
+        let block = self.take_block(now).ok_or(Counter::DropActiveLimit)?;
         let tcb = Tcb::accept(block, rx_ring, key, stranger.packet(), isn, mtu, now);
         let index = self.occupy(stranger, tcb, listener, now)?;
         self.counters.inc(Counter::ConnSyn);
         let slot = &mut self.slots[index as usize];
         slot.numbers.synchronize(stranger.segment.seq);
+        slot.offer = Offer::of(stranger.tcp());
         // smoltcp refuses a SYN whose options it cannot read.
         if slot.advance(&self.counters) {
             self.half_open -= 1;
@@ -143,6 +148,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.free_len = last;
         self.half_open += 1;
         let slot = &mut self.slots[index as usize];
+        self.blocks.belongs(&tcb, index);
         slot.begin(stranger.segment.key, tcb, now + self.settings.handshake_timeout);
         slot.listener = listener;
         Ok(index)
@@ -172,8 +178,9 @@ impl<P: Port, S: Default> Stack<P, S> {
         Ok(())
     }
 
-    fn cookie(&self, Stranger { segment, frame, .. }: Stranger<'_>, now: Instant) -> u32 {
-        let mss = offered_mss(&frame[usize::from(segment.l4)..usize::from(segment.end)], segment.ipv6);
+    fn cookie(&self, stranger: Stranger<'_>, now: Instant) -> u32 {
+        let segment = stranger.segment;
+        let mss = offered_mss(stranger.tcp(), segment.ipv6);
         self.cookies.make(&segment.key, segment.seq, mss, now)
     }
 
@@ -188,13 +195,15 @@ impl<P: Port, S: Default> Stack<P, S> {
         now: Instant,
     ) -> Result<(), Counter> {
         let Segment { key, seq, ack, .. } = *stranger.segment;
-        let block = self.blocks.take().ok_or(Counter::DropConnectionLimit)?;
-        let begun = Quiescent { key, snd_nxt: ack, rcv_nxt: seq, mss: Some(mss), window_scale: None, sack: false };
+        let block = self.take_block(now).ok_or(Counter::DropActiveLimit)?;
+        let offer = Offer { mss: Some(mss), ..Offer::default() };
+        let begun = Quiescent { key, snd_nxt: ack, rcv_nxt: seq, offer };
         let tcb = Tcb::import(block, self.settings.rx_ring, &begun, self.caps.mtu, now);
         let index = self.occupy(stranger, tcb.ok_or(Counter::DropNoConnection)?, listener, now)?;
         self.counters.inc(Counter::SynCookieAccepted);
         let slot = &mut self.slots[index as usize];
         slot.numbers = Numbers::answered(ack, seq, self.settings.rx_ring as u16);
+        slot.offer = offer;
         debug_assert!(slot.phase == Phase::Handshake, "delivery ends the handshake");
         self.deliver(port, index, stranger.segment, stranger.packet(), now);
         Ok(())

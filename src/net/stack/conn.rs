@@ -1,6 +1,6 @@
 //! A connection as its session sees it: bytes in, bytes out, one deadline.
 
-use super::{Phase, Slot, Stack};
+use super::{Phase, Session, Slot, Stack};
 use crate::net::tcb::{State, Tcb};
 use crate::port::Port;
 use crate::time::Instant;
@@ -142,7 +142,7 @@ impl Conn<'_> {
     }
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Shows every changed connection to `f`, once. None while the transmit backlog is full: an answer could not leave,
     /// and the receive rings push back.
     #[inline]
@@ -169,7 +169,7 @@ fn serve_slot<S>(slot: &mut Slot<S>, index: u32, f: &mut impl FnMut(&mut S, &mut
         // Who began the connection is told that it was refused, or that nobody answered.
         Phase::Handshake => slot.outgoing && slot.expired,
         Phase::Ended => slot.outgoing && slot.reset,
-        Phase::Free => false,
+        Phase::Free | Phase::Parked => false,
     };
     if !served {
         return;

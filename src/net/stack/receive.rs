@@ -1,7 +1,7 @@
 //! Receiving: a burst in, connections changed.
 
 use super::accept::Stranger;
-use super::{Phase, Stack, wire};
+use super::{Phase, Session, Stack, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
 use crate::net::tcb::Wire;
@@ -10,11 +10,15 @@ use crate::port::{BURST_MAX, Burst, Frame, Port};
 use crate::telemetry::Counter;
 use crate::time::Instant;
 use arrayvec::ArrayVec;
+use core::time::Duration;
 
 pub(super) const FIN: u8 = 1;
 pub(super) const SYN: u8 = 2;
 pub(super) const RST: u8 = 4;
 pub(super) const ACK: u8 = 16;
+
+/// A handshake that took longer repeated its SYN-ACK, and tells nothing of the path but that it may be slow.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(1);
 
 /// A classified segment of the burst in hand.
 struct Work {
@@ -25,10 +29,11 @@ struct Work {
     segment: Segment,
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Takes one burst from the port and gives each segment to its connection. Returns the number of frames.
     pub fn receive(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.refresh();
+        self.blocks.turn();
         self.tx.tap.follow(&self.counters.tap, now.nanos());
         let mut burst = core::mem::take(&mut self.burst);
         let received = port.receive(&mut burst);
@@ -170,9 +175,15 @@ impl<P: Port, S: Default> Stack<P, S> {
                 self.counters.inc(Counter::RstTx);
             }
         }
-        if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
-            self.half_open -= 1;
-            slot.tcb.iter_mut().for_each(|tcb| tcb.quicken(now));
+        if slot.phase == Phase::Handshake {
+            let began = slot.deadline;
+            if slot.advance(&self.counters) {
+                self.half_open -= 1;
+                slot.tcb.iter_mut().for_each(|tcb| tcb.quicken(now));
+                let round_trip = self.settings.handshake_timeout.saturating_sub(began.since(now));
+                slot.round_trip_us = round_trip.min(ROUND_TRIP_MAX).as_micros() as u32;
+                slot.arm(index, self.blocks.first_look(now), &mut self.wheel);
+            }
         }
         self.changed.push(index, slot);
         if !self.unresolved.is_empty() {
