@@ -146,6 +146,10 @@ pub struct TcpConfig {
     pub rx_ring: usize,
     /// Transmit ring per connection in bytes, a power of two 2,048..=32,768.
     pub tx_ring: usize,
+    /// Larger transmit ring, in bytes, for bodies that exceed `tx_ring`; 2,048..=65,535.
+    pub bulk_tx_ring: usize,
+    /// Larger transmit rings per worker, 0..=65,536.
+    pub bulk_rings: u32,
     /// Handshakes under way per worker.
     pub half_open: u32,
     /// When SYNs are answered by cookies.
@@ -380,6 +384,8 @@ impl Default for TcpConfig {
         TcpConfig {
             rx_ring: 4 * 1024,
             tx_ring: 8 * 1024,
+            bulk_tx_ring: 63 * 1024,
+            bulk_rings: 64,
             half_open: 4096,
             syn_cookies: SynCookies::Auto,
             handshake_timeout: Duration::from_secs(10),

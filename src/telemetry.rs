@@ -111,6 +111,8 @@ counters! {
     ConnDisplaced: "penstock_parking_total" "kind" = "displaced", "Connections parked early because another needed socket and rings";
     ConnWoken: "penstock_parking_total" "kind" = "woken", "Parked connections that got socket and rings again";
     ParkedLate: "penstock_parking_total" "kind" = "deadline_late", "Times that a parked connection's deadline was put off because no socket and rings were free";
+    BulkTaken: "penstock_bulk_rings_total" "kind" = "taken", "Larger transmit rings given to connections";
+    BulkNone: "penstock_bulk_rings_total" "kind" = "none_free", "Bodies sent through the small ring because no larger one was free";
     TxStall: "penstock_tx_stalls_total" "" = "", "Connections put off because the transmit backlog was full";
     // HTTP
     HttpRequests: "penstock_http_request_heads_total" "" = "", "Request heads read and routed";

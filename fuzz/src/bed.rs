@@ -64,6 +64,8 @@ static SETUP: LazyLock<(Arc<Config>, Identity)> = LazyLock::new(|| {
         tcp: TcpConfig {
             rx_ring: 2048,
             tx_ring: 4096,
+            bulk_tx_ring: 16_384,
+            bulk_rings: 1,
             half_open: 2,
             syn_cookies: SynCookies::Auto,
             handshake_timeout: 2 * second,

@@ -378,6 +378,9 @@ impl H1Server {
                 answer.connection = Connection::Close;
             }
             let whole = if answer.head_only { None } else { prepared.small(answer.connection) };
+            if whole.is_none() && !answer.head_only && prepared.body().len() > cx.tx_ring && !conn.enlarge() {
+                return Step::Wait;
+            }
             let template = whole.unwrap_or_else(|| prepared.head(answer.connection));
             // It goes out in one piece, so that its Date is one second's.
             let room = conn.send_room();

@@ -119,6 +119,7 @@ impl<P: Port, A: App> Worker<P, A> {
             table: Default::default(),
             memo: Default::default(),
             scratch: vec![0; config.tcp.rx_ring.max(config.tcp.tx_ring)].into(),
+            tx_ring: config.tcp.tx_ring,
             heads: arena.pool(large_head_len(&config), LARGE_HEADS)?,
             draining: false,
             drain_idle: DRAIN_IDLE.min(config.workers.drain_timeout / 2),

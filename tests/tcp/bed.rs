@@ -77,7 +77,7 @@ impl Default for Settings {
             listeners: vec![Listener { address: None, port: 80 }],
             http: HttpLimits::default(),
             // What RFC 6298, 2.4 asks for; scripts set less.
-            tcp: TcpConfig { rto_min: Duration::from_secs(1), ..TcpConfig::default() },
+            tcp: TcpConfig { rto_min: Duration::from_secs(1), bulk_rings: 0, ..TcpConfig::default() },
             metrics: penstock::config::MetricsConfig::default(),
             admin: penstock::config::AdminConfig::default(),
             log: penstock::config::LogConfig::default(),
@@ -96,6 +96,7 @@ impl Settings {
             "tx_ring" => tcp.tx_ring = number()? as usize,
             "half_open" => tcp.half_open = number()?,
             "connections" => self.config.workers.connections = number()?,
+            "bulk_rings" => tcp.bulk_rings = number()?,
             "active" => self.config.workers.active = Some(number()?),
             "isn" => self.isn = number()?,
             "mtu" => self.config.port.mtu = Some(number()? as u16),

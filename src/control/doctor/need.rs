@@ -53,6 +53,7 @@ impl Need {
         let (count, connections) = (workers as u64, u64::from(config.workers.connections));
         let active = u64::from(config.workers.active());
         let rings = (config.tcp.rx_ring + config.tcp.tx_ring) as u64;
+        let bulk = u64::from(config.tcp.bulk_rings) * (config.tcp.rx_ring + config.tcp.bulk_tx_ring) as u64;
         let time_wait = u64::from(config.tcp.time_wait_entries) * TIME_WAIT_ENTRY;
         Need {
             workers,
@@ -60,7 +61,8 @@ impl Need {
             spare_cpu,
             frames_kib: EAL_KIB + (count * FRAMES * (room + FRAME_OVERHEAD)).div_ceil(1024),
             frames_min_kib: count * FRAMES_MIN * FRAME_MIN / 1024,
-            connections_kib: count * (connections * CONNECTION + active * (rings + SOCKET) + time_wait).div_ceil(1024),
+            connections_kib: count
+                * (connections * CONNECTION + active * (rings + SOCKET) + bulk + time_wait).div_ceil(1024),
             connections_min_kib: active * rings / 1024,
         }
     }

@@ -271,6 +271,19 @@ pub static TCP: Schema = Schema {
             "Transmit buffer of a connection: the most it has in flight.",
         ),
         key(
+            "bulk_tx_ring",
+            Kind::Size(limits::RING_MIN as u64, limits::BULK_RING_MAX as u64),
+            "\"63KiB\"",
+            "Transmit buffer that a connection gets for an answer whose body is larger than `tx_ring`, until it is idle for \
+             `park_after`.",
+        ),
+        key(
+            "bulk_rings",
+            Kind::Integer(0, limits::BULK_RINGS_MAX as u64),
+            "64",
+            "Such buffers per worker. When all are in use `tx_ring` has to do.",
+        ),
+        key(
             "half_open",
             Kind::Integer(1, limits::CONNECTIONS_MAX as u64),
             "4096",

@@ -69,6 +69,8 @@ pub(super) fn tcp(section: &Section) -> TcpConfig {
     TcpConfig {
         rx_ring: size("rx_ring", default.rx_ring),
         tx_ring: size("tx_ring", default.tx_ring),
+        bulk_tx_ring: size("bulk_tx_ring", default.bulk_tx_ring),
+        bulk_rings: integer("bulk_rings", default.bulk_rings),
         half_open: integer("half_open", default.half_open),
         syn_cookies: match section.choice("syn_cookies") {
             Some("always") => SynCookies::Always,

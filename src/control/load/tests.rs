@@ -81,6 +81,8 @@ requests_per_connection = 6
 [tcp]
 rx_ring = "2KiB"
 tx_ring = "32KiB"
+bulk_tx_ring = "65535B"
+bulk_rings = 5
 half_open = 9
 syn_cookies = "always"
 handshake_timeout = "5s"
@@ -128,6 +130,8 @@ fn every_key_is_read() {
     let tcp = TcpConfig {
         rx_ring: 2048,
         tx_ring: 32_768,
+        bulk_tx_ring: 65_535,
+        bulk_rings: 5,
         half_open: 9,
         syn_cookies: SynCookies::Always,
         handshake_timeout: ms(5000),

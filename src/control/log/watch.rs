@@ -105,6 +105,7 @@ pub fn judge(counter: Counter) -> Option<Subject> {
     use Counter::*;
     let (kind, fix) = match counter {
         DropConnectionLimit => (Kind::Limit, "raise workers.connections, or lower http.idle_timeout"),
+        BulkNone => (Kind::Limit, "raise tcp.bulk_rings, or lower http.write_timeout"),
         DropActiveLimit | ParkedLate => (Kind::Limit, "raise workers.active, or lower http.head_timeout"),
         DropHalfOpenLimit => {
             (Kind::Limit, "raise tcp.half_open, or find who floods: penstock pcap --drop-reason half_open_limit")
@@ -156,8 +157,8 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
-        | ConnParked | ConnWoken | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted
-        | RstTx | TimeWaitEntered | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck
+        | ConnParked | ConnWoken | BulkTaken | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset
+        | ConnAborted | RstTx | TimeWaitEntered | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck
         | SegmentTrimmed | HttpRequests | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
     };
     let (metric, _, label, _) = counter.describe();

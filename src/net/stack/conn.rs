@@ -1,7 +1,7 @@
 //! A connection as its session sees it: bytes in, bytes out, one deadline.
 
 use super::{Phase, Session, Slot, Stack};
-use crate::net::tcb::{State, Tcb};
+use crate::net::tcb::{Ring, State, Tcb};
 use crate::port::Port;
 use crate::time::Instant;
 
@@ -101,6 +101,18 @@ impl Conn<'_> {
         self.tcb.send_room()
     }
 
+    /// Asks for a larger transmit ring, before anything of an answer is queued. False: the session is to wait, and is served
+    /// again in this turn, with a larger ring or without.
+    pub fn enlarge(&mut self) -> bool {
+        let (next, go_on) = match self.tcb.ring() {
+            Ring::Large => return true,
+            Ring::Small | Ring::Wanted => (Ring::Wanted, false),
+            Ring::Refused => (Ring::Small, true),
+        };
+        self.tcb.set_ring(next);
+        go_on
+    }
+
     /// Bytes queued and not yet acknowledged.
     #[inline]
     pub fn send_queue(&mut self) -> usize {
@@ -150,10 +162,17 @@ impl<P: Port, S: Session> Stack<P, S> {
         if self.tx.room() == 0 {
             return;
         }
-        for i in 0..self.changed.now_len {
+        let mut i = 0;
+        while i < self.changed.now_len {
             let index = self.changed.now[i];
             let slot = &mut self.slots[index as usize];
             serve_slot(slot, index, &mut f);
+            // Who asked for a larger ring is served again.
+            if slot.tcb.as_ref().is_some_and(|tcb| tcb.ring() == Ring::Wanted) {
+                self.enlarge(index);
+            } else {
+                i += 1;
+            }
         }
     }
 }

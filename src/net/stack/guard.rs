@@ -21,6 +21,7 @@ const ACK: u8 = 16;
 /// scaling. Send rings are smaller, so what is older was sent many windows ago.
 const ACK_AGE_MAX: u32 = 65_535;
 const _: () = assert!(crate::limits::RING_MAX <= ACK_AGE_MAX as usize);
+const _: () = assert!(crate::limits::BULK_RING_MAX <= ACK_AGE_MAX as usize);
 
 /// The sequence numbers of a connection (RFC 9293, 3.3.1).
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]

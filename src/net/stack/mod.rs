@@ -180,11 +180,10 @@ pub struct StackParts<'a, P: Port> {
 pub fn arena_size<S>(config: &Config) -> usize {
     let connections = config.workers.connections as usize;
     let slots = connections * (size_of::<Slot<S>>() + 2 * size_of::<u32>());
-    let block = Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring);
     let tables = FlowTable::arena_bytes(connections)
         + TimerWheel::arena_bytes(connections)
         + TimeWait::arena_bytes(config.tcp.time_wait_entries as usize);
-    slots + Blocks::arena_bytes(block, config.workers.active() as usize) + tables + 64 * 1024
+    slots + Blocks::arena_bytes(config) + tables + 64 * 1024
 }
 
 /// Bytes an established connection with a session `S` occupies: slot, socket, rings and its share of the tables.
@@ -229,13 +228,7 @@ impl<P: Port, S: Session> Stack<P, S> {
             slots,
             free,
             free_len: connections,
-            blocks: Blocks::new(
-                arena,
-                Tcb::footprint(tcp.rx_ring, tcp.tx_ring),
-                config.workers.active() as usize,
-                connections,
-                tcp.park_after,
-            )?,
+            blocks: Blocks::new(arena, config)?,
             wheel: TimerWheel::new(arena, connections, now)?,
             time_wait: TimeWait::new(arena, tcp.time_wait_entries as usize, tcp.time_wait, [secret[2], secret[3]])?,
             half_open: 0,

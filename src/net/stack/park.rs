@@ -9,11 +9,12 @@
 use super::guard::Verdict;
 use super::receive::{FIN, RST};
 use super::{Phase, Slot, Stack, wire};
+use crate::config::{Config, TcpConfig};
 use crate::failure::Failure;
 use crate::limits::CHALLENGE_INTERVAL;
 use crate::mem::{Arena, Block, BlockPool, Slice};
 use crate::net::ip::Segment;
-use crate::net::tcb::{Engine, Parked, Quiescent, Tcb, Wire};
+use crate::net::tcb::{Engine, Parked, Quiescent, Ring, Tcb, Wire};
 use crate::port::{BURST_MAX, Port};
 use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
@@ -45,6 +46,10 @@ pub(super) struct Blocks {
     hand: usize,
     /// Blocks that may still be looked at in this turn.
     looks: usize,
+    /// Blocks with a larger transmit ring.
+    bulk: BlockPool,
+    /// When the turn began.
+    now: Instant,
     /// There are fewer blocks than slots: connections are parked.
     scarce: bool,
     park_after: Duration,
@@ -53,27 +58,32 @@ pub(super) struct Blocks {
     parked: usize,
 }
 
+fn bulk_footprint(tcp: &TcpConfig) -> usize {
+    Tcb::footprint(tcp.rx_ring, tcp.bulk_tx_ring.max(tcp.tx_ring))
+}
+
 impl Blocks {
-    /// Bytes of arena for so many blocks.
-    pub(super) const fn arena_bytes(block_len: usize, blocks: usize) -> usize {
-        Arena::pool_bytes(block_len, blocks).saturating_add(Arena::slice_bytes::<u32>(blocks))
+    /// Bytes of arena they take.
+    pub(super) fn arena_bytes(config: &Config) -> usize {
+        let (tcp, active) = (&config.tcp, config.workers.active() as usize);
+        Arena::pool_bytes(Tcb::footprint(tcp.rx_ring, tcp.tx_ring), active)
+            .saturating_add(Arena::slice_bytes::<u32>(active))
+            .saturating_add(Arena::pool_bytes(bulk_footprint(tcp), tcp.bulk_rings as usize))
     }
 
-    /// So many blocks for so many slots.
-    pub(super) fn new(
-        arena: &Arena,
-        block_len: usize,
-        blocks: usize,
-        slots: usize,
-        park_after: Duration,
-    ) -> Result<Blocks, Failure> {
+    /// As many as the configuration says.
+    pub(super) fn new(arena: &Arena, config: &Config) -> Result<Blocks, Failure> {
+        let (tcp, workers) = (&config.tcp, &config.workers);
+        let active = workers.active() as usize;
         Ok(Blocks {
-            pool: arena.pool(block_len, blocks)?,
-            owners: arena.slice(blocks, |_| 0)?,
+            pool: arena.pool(Tcb::footprint(tcp.rx_ring, tcp.tx_ring), active)?,
+            owners: arena.slice(active, |_| 0)?,
             hand: 0,
             looks: LOOKS_PER_TURN,
-            scarce: blocks < slots,
-            park_after,
+            bulk: arena.pool(bulk_footprint(tcp), tcp.bulk_rings as usize)?,
+            now: Instant::ZERO,
+            scarce: workers.active() < workers.connections,
+            park_after: tcp.park_after,
             until: Instant::FAR,
             parked: 0,
         })
@@ -81,8 +91,9 @@ impl Blocks {
 
     /// Begins a turn.
     #[inline]
-    pub(super) fn turn(&mut self) {
+    pub(super) fn turn(&mut self, now: Instant) {
         self.looks = LOOKS_PER_TURN;
+        self.now = now;
     }
 
     /// Connections that are parked.
@@ -105,7 +116,8 @@ impl Blocks {
         if self.scarce { now + self.park_after } else { Instant::FAR }
     }
 
-    /// Parks a connection that rests, or notes that it does. Returns when to look again.
+    /// Parks a connection that rests, or notes that it does. Returns when to look again. One with a larger ring is parked too
+    /// when blocks are not scarce: it wakes with a small one.
     pub(super) fn look<S: Session>(
         &mut self,
         slot: &mut Slot<S>,
@@ -113,7 +125,8 @@ impl Blocks {
         counters: &Counters,
         now: Instant,
     ) -> Instant {
-        if !self.scarce || !slot.rests(engine, now) {
+        let large = slot.tcb.as_ref().is_some_and(|tcb| tcb.ring() == Ring::Large);
+        if !(self.scarce || large) || !slot.rests(engine, now) {
             return Instant::FAR;
         }
         if !slot.is_unchanged() {
@@ -143,6 +156,11 @@ impl<S: Session> Slot<S> {
     fn rests(&mut self, engine: &mut Engine, now: Instant) -> bool {
         let open = self.phase == Phase::Open && !self.listed && self.numbers.rest() && self.session.is_idle();
         open && self.tcb.as_mut().is_some_and(|tcb| tcb.is_quiescent(engine, now))
+    }
+
+    /// Whether it has this one of the blocks with small rings.
+    fn has_block(&self, block: usize) -> bool {
+        self.tcb.as_ref().is_some_and(|tcb| tcb.ring() != Ring::Large && tcb.block_index() == block)
     }
 
     /// Whether nothing was sent or received since the last look.
@@ -183,7 +201,7 @@ impl<P: Port, S: Session> Stack<P, S> {
             let (block, index) = (blocks.hand, blocks.owners[blocks.hand]);
             blocks.hand = if block + 1 == total { 0 } else { block + 1 };
             let slot = &mut slots[index as usize];
-            if slot.tcb.as_ref().is_none_or(|tcb| tcb.block_index() != block) || !slot.rests(engine, now) {
+            if !slot.has_block(block) || !slot.rests(engine, now) {
                 continue;
             }
             if slot.is_unchanged() {
@@ -198,23 +216,52 @@ impl<P: Port, S: Session> Stack<P, S> {
     /// Gives a parked connection a socket and rings again, in the state they had; false when no block can be had.
     pub(super) fn wake(&mut self, index: u32, now: Instant) -> bool {
         let Some(block) = self.take_block(now) else { return false };
-        let slot = &mut self.slots[index as usize];
-        let Slot { key, offer, numbers, round_trip_us, .. } = *slot;
-        let parked = Parked {
-            connection: Quiescent { key, snd_nxt: numbers.snd_nxt(), rcv_nxt: numbers.rcv_nxt(), offer },
-            window: numbers.peer_window(),
-            round_trip: Duration::from_micros(round_trip_us.into()),
-        };
-        let tcb = self.engine.revive(block, self.settings.rx_ring, &parked, self.caps.mtu, now);
+        let tcb = self.revive(block, index, now);
         debug_assert!(tcb.is_some(), "it was a connection before");
         let Some(tcb) = tcb else { return false };
         self.blocks.belongs(&tcb, index);
         self.blocks.leaves();
         self.counters.inc(Counter::ConnWoken);
+        let slot = &mut self.slots[index as usize];
         slot.tcb = Some(tcb);
         slot.phase = Phase::Open;
         slot.arm(index, self.blocks.first_look(now), &mut self.wheel);
         true
+    }
+
+    /// Gives a connection that asked for it a larger transmit ring, if it can be made anew and there is one. The socket begins
+    /// with the congestion window of a new connection.
+    #[cold]
+    pub(super) fn enlarge(&mut self, index: u32) {
+        let now = self.blocks.now;
+        let slot = &mut self.slots[index as usize];
+        let able = slot.phase == Phase::Open && slot.numbers.rest();
+        let able = able && slot.tcb.as_mut().is_some_and(Tcb::is_replaceable);
+        let block = if able { self.blocks.bulk.take() } else { None };
+        if able && block.is_none() {
+            self.counters.inc(Counter::BulkNone);
+        }
+        let large = block.and_then(|block| self.revive(block, index, now));
+        let slot = &mut self.slots[index as usize];
+        match large {
+            Some(mut tcb) => {
+                tcb.set_ring(Ring::Large);
+                slot.tcb = Some(tcb);
+                self.counters.inc(Counter::BulkTaken);
+            }
+            None => slot.tcb.iter_mut().for_each(|tcb| tcb.set_ring(Ring::Refused)),
+        }
+    }
+
+    /// A socket in this block that is where the connection in this slot is.
+    fn revive(&mut self, block: Block, index: u32, now: Instant) -> Option<Tcb> {
+        let Slot { key, offer, numbers, round_trip_us, .. } = self.slots[index as usize];
+        let parked = Parked {
+            connection: Quiescent { key, snd_nxt: numbers.snd_nxt(), rcv_nxt: numbers.rcv_nxt(), offer },
+            window: numbers.peer_window(),
+            round_trip: Duration::from_micros(round_trip_us.into()),
+        };
+        self.engine.revive(block, self.settings.rx_ring, &parked, self.caps.mtu, now)
     }
 
     /// A segment for a parked connection; whether it is awake now and gets the segment. What tells the connection nothing,

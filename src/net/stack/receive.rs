@@ -33,7 +33,7 @@ impl<P: Port, S: Session> Stack<P, S> {
     /// Takes one burst from the port and gives each segment to its connection. Returns the number of frames.
     pub fn receive(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.refresh();
-        self.blocks.turn();
+        self.blocks.turn(now);
         self.tx.tap.follow(&self.counters.tap, now.nanos());
         let mut burst = core::mem::take(&mut self.burst);
         let received = port.receive(&mut burst);

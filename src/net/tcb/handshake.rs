@@ -1,7 +1,7 @@
 //! Handshakes without a socket, and sockets without a handshake.
 //!
-//! Owns the SYN-ACK that answers a SYN of which nothing is kept, and how a socket comes to the state of a connection that
-//! began elsewhere. Refuses to judge who deserves one: the stack does.
+//! Owns segments that no socket sends, such as the SYN-ACK that answers a SYN of which nothing is kept, and how a socket comes
+//! to the state of a connection that began elsewhere or was parked. Refuses to judge who deserves one: the stack does.
 
 use super::{Engine, PacketIn, Tcb, Wire, address, capabilities, discard, smol};
 use crate::mem::Block;
@@ -71,6 +71,42 @@ impl Offer {
 }
 
 impl<P: Port> Wire<'_, P> {
+    /// Sends an ACK without data that no socket sends.
+    pub fn bare_ack(&mut self, key: &FlowKey, seq: u32, ack: u32, window: u16) {
+        self.bare(key, TcpControl::None, seq, ack, window);
+    }
+
+    /// Sends an RST that no socket sends.
+    pub fn bare_reset(&mut self, key: &FlowKey, seq: u32, ack: u32) {
+        self.bare(key, TcpControl::Rst, seq, ack, 0);
+    }
+
+    fn bare(&mut self, key: &FlowKey, control: TcpControl, seq: u32, ack: u32, window: u16) {
+        let (local, remote) = (address(key.local_ip()), address(key.remote_ip()));
+        let tcp = TcpRepr {
+            src_port: key.local_port,
+            dst_port: key.remote_port,
+            control,
+            seq_number: TcpSeqNumber(seq as i32),
+            ack_number: Some(TcpSeqNumber(ack as i32)),
+            window_len: window,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let ip = IpRepr::new(local, remote, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let sums = ChecksumCapabilities::ignored();
+        let fill = |bytes: &mut [u8]| {
+            ip.emit(&mut *bytes, &sums);
+            let mut packet = TcpPacket::new_unchecked(&mut bytes[ip.header_len()..]);
+            tcp.emit(&mut packet, &local, &remote, &sums);
+        };
+        self.emit(ip.buffer_len(), fill);
+    }
+
     /// Sends a SYN-ACK for which there is no socket. It offers a segment size and nothing else.
     pub fn syn_ack(&mut self, key: &FlowKey, isn: u32, ack: u32, window: u16) {
         let ends = (key.local_ip(), key.remote_ip());
@@ -130,10 +166,15 @@ impl Tcb {
         Some(tcb)
     }
 
+    /// Whether a socket made anew could go on where this one is in the middle of a turn: everything sent was acknowledged and
+    /// everything received was read. What was not acknowledged yet, what is sent next acknowledges.
+    pub(crate) fn is_replaceable(&mut self) -> bool {
+        self.socket(|s| s.state() == State::Established && s.send_queue() == 0 && s.recv_queue() == 0)
+    }
+
     /// Whether smoltcp has nothing to do for an open connection: nothing to send, acknowledge, repeat or hand over.
     pub(crate) fn is_quiescent(&mut self, engine: &mut Engine, now: Instant) -> bool {
-        let rests = self.socket(|s| s.state() == State::Established && s.send_queue() == 0 && s.recv_queue() == 0);
-        rests && engine.poll_at(now, self).is_none()
+        self.is_replaceable() && engine.poll_at(now, self).is_none()
     }
 }
 
