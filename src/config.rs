@@ -61,6 +61,8 @@ pub struct WorkersConfig {
     pub count: Option<u16>,
     /// Connections per worker, 16..=16,777,216.
     pub connections: u32,
+    /// Connections per worker with socket and rings, 16..=`connections`: the others are parked. None: all of them.
+    pub active: Option<u32>,
     /// Hugepages for packets and connections.
     pub hugepages: Hugepages,
     /// What a worker does while there is nothing to do.
@@ -144,6 +146,10 @@ pub struct TcpConfig {
     pub rx_ring: usize,
     /// Transmit ring per connection in bytes, a power of two 2,048..=32,768.
     pub tx_ring: usize,
+    /// Larger transmit ring, in bytes, for bodies that exceed `tx_ring`; 2,048..=65,535.
+    pub bulk_tx_ring: usize,
+    /// Larger transmit rings per worker, 0..=65,536.
+    pub bulk_rings: u32,
     /// Handshakes under way per worker.
     pub half_open: u32,
     /// When SYNs are answered by cookies.
@@ -156,6 +162,8 @@ pub struct TcpConfig {
     pub fin_timeout: Duration,
     /// The least retransmission timeout of an established connection, 20 ms..=1 s.
     pub rto_min: Duration,
+    /// An idle connection is parked after this time, or twice that, while there are fewer active places than connections.
+    pub park_after: Duration,
     /// TIME-WAIT: 2 MSL of RFC 9293, 3.4.1, shortened as usual to 60 s or less.
     pub time_wait: Duration,
     /// TIME-WAIT entries per worker.
@@ -336,10 +344,18 @@ impl Default for WorkersConfig {
         WorkersConfig {
             count: None,
             connections: 16_384,
+            active: None,
             hugepages: Hugepages::Auto,
             idle: Idle::default(),
             drain_timeout: Duration::from_secs(5),
         }
+    }
+}
+
+impl WorkersConfig {
+    /// Connections per worker that have socket and rings at the same time.
+    pub fn active(&self) -> u32 {
+        self.active.unwrap_or(self.connections).min(self.connections)
     }
 }
 
@@ -370,12 +386,15 @@ impl Default for TcpConfig {
         TcpConfig {
             rx_ring: 4 * 1024,
             tx_ring: 8 * 1024,
+            bulk_tx_ring: 63 * 1024,
+            bulk_rings: 64,
             half_open: 4096,
             syn_cookies: SynCookies::Auto,
             connections_per_source: 0,
             handshake_timeout: Duration::from_secs(10),
             fin_timeout: Duration::from_secs(20),
             rto_min: Duration::from_millis(200),
+            park_after: Duration::from_secs(5),
             time_wait: Duration::from_secs(60),
             time_wait_entries: 32_768,
         }

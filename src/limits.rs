@@ -64,6 +64,10 @@ pub const CHUNK_OVERHEAD_MAX: usize = 64 * CHUNK_LINE_MAX;
 pub const RING_MIN: usize = 2 * 1024;
 /// The largest receive or transmit ring, in bytes: the largest window without window scaling is 65,535.
 pub const RING_MAX: usize = 32 * 1024;
+/// The largest transmit ring for bulk, in bytes: an acknowledgment so far behind is still taken (RFC 5961, 5.2).
+pub const BULK_RING_MAX: usize = 65_535;
+/// The most larger transmit rings per worker.
+pub const BULK_RINGS_MAX: usize = 65_536;
 /// Buffers for heads that outgrow the receive ring, per worker, each `http.head_size` bytes.
 pub const LARGE_HEADS: usize = 64;
 

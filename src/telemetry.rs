@@ -64,6 +64,7 @@ counters! {
     DropNoConnection: "penstock_dropped_frames_total" "reason" = "no_connection", "TCP segment for no connection and no listener";
     DropRstLimit: "penstock_dropped_frames_total" "reason" = "rst_limit", "RST for a closed port withheld by the rate limit";
     DropConnectionLimit: "penstock_dropped_frames_total" "reason" = "connection_limit", "SYN while every connection slot is in use";
+    DropActiveLimit: "penstock_dropped_frames_total" "reason" = "active_limit", "Segment whose connection needs socket and rings while all are in use";
     DropHalfOpenLimit: "penstock_dropped_frames_total" "reason" = "half_open_limit", "SYN while too many handshakes are under way";
     DropSourceLimit: "penstock_dropped_frames_total" "reason" = "source_limit", "SYN, or ACK of a SYN cookie, of a source that holds as many connections as it may";
     DropFlowTable: "penstock_dropped_frames_total" "reason" = "flow_table", "SYN whose flow table buckets are full";
@@ -119,6 +120,12 @@ counters! {
     ChallengeAck: "penstock_challenge_acks_total" "" = "", "ACKs sent to segments that TIME-WAIT or a connection does not expect";
     ChallengeWithheld: "penstock_challenge_acks_withheld_total" "" = "", "ACKs not sent because of their rate limit";
     SegmentTrimmed: "penstock_trimmed_segments_total" "" = "", "Segments of which only the part inside the receive window was taken";
+    ConnParked: "penstock_parking_total" "kind" = "parked", "Idle connections that gave back their socket and rings";
+    ConnDisplaced: "penstock_parking_total" "kind" = "displaced", "Connections parked early because another needed socket and rings";
+    ConnWoken: "penstock_parking_total" "kind" = "woken", "Parked connections that got socket and rings again";
+    ParkedLate: "penstock_parking_total" "kind" = "deadline_late", "Times that a parked connection's deadline was put off because no socket and rings were free";
+    BulkTaken: "penstock_bulk_rings_total" "kind" = "taken", "Larger transmit rings given to connections";
+    BulkNone: "penstock_bulk_rings_total" "kind" = "none_free", "Bodies sent through the small ring because no larger one was free";
     TxStall: "penstock_tx_stalls_total" "" = "", "Connections put off because the transmit backlog was full";
     // HTTP
     HttpRequests: "penstock_http_request_heads_total" "" = "", "Request heads read and routed";
@@ -160,6 +167,7 @@ macro_rules! gauges {
 gauges! {
     Handshake: "handshake", "From the SYN to the handshake's last ACK";
     Open: "open", "Established, or half closed by the peer";
+    Parked: "parked", "Established and idle, without socket and rings";
     Closing: "closing", "Our FIN is sent, the end not reached";
     TimeWait: "time_wait", "In TIME-WAIT, without a slot";
 }

@@ -8,10 +8,11 @@ mod client;
 
 use bed::GatewayWorker;
 use client::Client;
+use penstock::config::{Config, WorkersConfig};
 use penstock::mem::Arena;
 use penstock::sim::port::FramePool;
-use penstock::telemetry::Counters;
 use penstock::telemetry::tap::{Capture, Filter};
+use penstock::telemetry::{Counter, Counters};
 use penstock::time::{Instant, Now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -53,8 +54,11 @@ struct Bed {
 }
 
 impl Bed {
-    fn new(request: &[u8]) -> Bed {
-        let config = Arc::new(bed::config(256));
+    fn new(request: &[u8], active: Option<u32>) -> Bed {
+        let config = Arc::new(Config {
+            workers: WorkersConfig { connections: 256, active, ..WorkersConfig::default() },
+            ..bed::config(256)
+        });
         let pool = FramePool::new(4_096);
         let arena = Arena::heap(GatewayWorker::arena_size(&config));
         let (worker, counters) = bed::worker(&config, bed::caps(true), &pool, arena);
@@ -74,10 +78,12 @@ impl Bed {
     }
 
     fn open_all(&mut self) {
-        (0..CONNECTIONS).for_each(|i| self.client.open(self.worker.port_mut(), i));
-        (0..3).for_each(|_| self.turn());
-        (0..CONNECTIONS).for_each(|i| self.client.establish(self.worker.port_mut(), i));
-        self.turn();
+        for first in (0..CONNECTIONS).step_by(8) {
+            (first..first + 8).for_each(|i| self.client.open(self.worker.port_mut(), i));
+            (0..3).for_each(|_| self.turn());
+            (first..first + 8).for_each(|i| self.client.acknowledge(self.worker.port_mut(), i));
+            self.turn();
+        }
     }
 
     fn ask_all(&mut self) {
@@ -94,7 +100,7 @@ impl Bed {
 /// One test, because other threads would be counted too.
 #[test]
 fn a_turn_allocates_nothing_in_steady_state() {
-    let mut bed = Bed::new(KEEP_ALIVE);
+    let mut bed = Bed::new(KEEP_ALIVE, None);
     bed.open_all();
     (0..64).for_each(|_| bed.ask_all());
     let (warm, answers) = (bed.allocations, bed.client.answers);
@@ -115,7 +121,25 @@ fn a_turn_allocates_nothing_in_steady_state() {
     bed.turn();
     assert_eq!(Arc::strong_count(&capture), 1, "the worker let go of it");
 
-    let mut bed = Bed::new(CLOSE);
+    // Four wake and four are parked in each turn.
+    let mut bed = Bed::new(KEEP_ALIVE, Some(16));
+    bed.open_all();
+    let ask_in_turn = |bed: &mut Bed| {
+        for first in (0..CONNECTIONS).step_by(4) {
+            (first..first + 4).for_each(|i| bed.client.ask(bed.worker.port_mut(), i));
+            bed.turn();
+            (first..first + 4).for_each(|i| bed.client.acknowledge(bed.worker.port_mut(), i));
+            bed.turn();
+        }
+    };
+    (0..4).for_each(|_| ask_in_turn(&mut bed));
+    let (warm, answers, woken) = (bed.allocations, bed.client.answers, bed.counters.read(Counter::ConnWoken));
+    (0..50).for_each(|_| ask_in_turn(&mut bed));
+    assert_eq!(bed.client.answers - answers, 50 * CONNECTIONS as u64);
+    assert_eq!(bed.counters.read(Counter::ConnWoken) - woken, 50 * CONNECTIONS as u64);
+    assert_eq!(bed.allocations - warm, 0, "allocations for parking and waking");
+
+    let mut bed = Bed::new(CLOSE, None);
     let rounds = |bed: &mut Bed, n: usize| {
         for _ in 0..n {
             bed.open_all();

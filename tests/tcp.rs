@@ -92,6 +92,7 @@ impl Run {
             Act::Stream(bytes) => self.bed.stream(bytes),
             Act::Answer { peer, status, len } => return self.answer(*peer, *status, *len),
             Act::Count { name, label, delta } => return self.count(name, label, *delta),
+            Act::Parked(wanted) => return equal("parked", self.bed.parked(), *wanted),
             Act::Connections(wanted) => return equal("connections", self.bed.connections(), *wanted),
             Act::TimeWaits(wanted) => return equal("entries in TIME-WAIT", self.bed.time_waits(), *wanted),
             Act::Connect { peer } => self.bed.connect(*peer),

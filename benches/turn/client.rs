@@ -134,8 +134,8 @@ impl Client {
         self.send(port, i, PSH | ACK, true);
     }
 
-    /// Completes the handshake without a request.
-    pub fn establish(&mut self, port: &mut SimPort, i: usize) {
+    /// Acknowledges what was received, which completes a handshake.
+    pub fn acknowledge(&mut self, port: &mut SimPort, i: usize) {
         self.send(port, i, ACK, false);
     }
 
@@ -143,6 +143,11 @@ impl Client {
     pub fn close(&mut self, port: &mut SimPort, i: usize) {
         assert!(self.peers[i].closed, "the gateway closes after Connection: close");
         self.send(port, i, FIN | ACK, false);
+    }
+
+    /// Whether the gateway closed.
+    pub fn is_closed(&self, i: usize) -> bool {
+        self.peers[i].closed
     }
 
     /// Takes everything the gateway sent.

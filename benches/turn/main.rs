@@ -13,7 +13,7 @@ use client::Client;
 use penstock::config::{Config, Hugepages};
 use penstock::mem::{Arena, ArenaOptions};
 use penstock::sim::port::FramePool;
-use penstock::telemetry::Counters;
+use penstock::telemetry::{Counter, Counters};
 use penstock::time::{Instant, Now};
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
@@ -31,6 +31,8 @@ const SMALL: &[u8] =
 enum Load {
     KeepAlive,
     PerRequest,
+    /// Kept connections of which a sixteenth has socket and rings: all are parked at first, and each request wakes one.
+    Parked,
     /// SYNs that nobody follows up. A request is a SYN that is answered.
     SynFlood,
 }
@@ -59,6 +61,8 @@ const CASES: &[Case] = &[
         browser: false,
         unique: false,
     },
+    Case { name: "parked-20000", connections: 20_000, load: Load::Parked, browser: false, unique: false },
+    Case { name: "parked-1000000", connections: 1_000_000, load: Load::Parked, browser: false, unique: false },
     Case { name: "syn-flood", connections: 1_000_000, load: Load::SynFlood, browser: false, unique: false },
 ];
 
@@ -74,7 +78,10 @@ fn main() {
     for case in CASES.iter().filter(|case| value("--case").is_none_or(|name| name == case.name)) {
         let mut bed = Bed::new(case);
         match requests {
-            Some(n) => println!("{{\"case\":\"{}\",\"requests\":{}}}", case.name, bed.run_requests(n)),
+            Some(n) => {
+                let requests = bed.run_requests(n);
+                println!("{{\"case\":\"{}\",\"requests\":{requests}{}}}", case.name, bed.memory());
+            }
             None => println!("{}", bed.measure(Duration::from_secs(seconds))),
         }
     }
@@ -97,10 +104,15 @@ struct Bed<'a> {
 impl<'a> Bed<'a> {
     fn new(case: &'a Case) -> Self {
         let connections = match case.load {
-            Load::KeepAlive => case.connections.max(1_024) as u32,
+            Load::KeepAlive | Load::Parked => case.connections.max(1_024) as u32,
             Load::PerRequest | Load::SynFlood => 4_096,
         };
-        let config = Arc::new(bed::config(connections));
+        let mut config = bed::config(connections);
+        if case.load == Load::Parked {
+            config.workers.active = Some(connections / 16);
+            config.tcp.park_after = Duration::from_millis(100);
+        }
+        let config = Arc::new(config);
         let options = ArenaOptions { hugepages: Hugepages::Auto, numa_node: None };
         let arena = Arena::new(GatewayWorker::arena_size(&config), options).expect("memory for the arena");
         let backing = arena.backing().to_string();
@@ -125,8 +137,11 @@ impl<'a> Bed<'a> {
             gap: Duration::ZERO,
         };
         bed.turn();
-        if case.load == Load::KeepAlive {
+        if matches!(case.load, Load::KeepAlive | Load::Parked) {
             bed.connect_all();
+        }
+        if case.load == Load::Parked {
+            bed.park_all();
         }
         bed
     }
@@ -149,9 +164,35 @@ impl<'a> Bed<'a> {
             batch.clone().for_each(|i| self.client.open(self.worker.port_mut(), i));
             // The first SYN-ACK waits for the router's ARP reply.
             (0..3).for_each(|_| self.turn());
-            batch.for_each(|i| self.client.establish(self.worker.port_mut(), i));
+            batch.for_each(|i| self.client.acknowledge(self.worker.port_mut(), i));
             self.turn();
         }
+    }
+
+    /// Lets time pass until every connection is parked.
+    fn park_all(&mut self) {
+        let deadline = self.now.mono + Duration::from_secs(5);
+        while self.worker.parked() < self.case.connections {
+            self.turn();
+            assert!(self.now.mono < deadline, "{} of {} are parked", self.worker.parked(), self.case.connections);
+        }
+    }
+
+    /// What connections take, as far as the case is about that.
+    fn memory(&self) -> String {
+        if self.case.load != Load::Parked {
+            return String::new();
+        }
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        format!(
+            ",\"parked\":{},\"active\":{},\"woken\":{},\"bytes_per_parked_connection\":{},\"resident_kib\":{}",
+            self.worker.parked(),
+            self.config.workers.active(),
+            self.counters.read(Counter::ConnWoken),
+            GatewayWorker::bytes_per_parked_connection(&self.config),
+            resident.unwrap_or("null"),
+        )
     }
 
     /// Asks on the next connections, one turn's worth.
@@ -169,6 +210,10 @@ impl<'a> Bed<'a> {
         }
         picked.iter().for_each(|&i| self.client.ask(self.worker.port_mut(), i));
         self.turn();
+        if self.case.load == Load::Parked {
+            // With the next turn's requests. What is not acknowledged is not parked.
+            picked.iter().for_each(|&i| self.client.acknowledge(self.worker.port_mut(), i));
+        }
         if self.case.load == Load::PerRequest {
             picked.iter().for_each(|&i| self.client.close(self.worker.port_mut(), i));
             self.turn();
@@ -216,9 +261,9 @@ impl<'a> Bed<'a> {
         format!(
             "{{\"case\":\"{}\",\"connections\":{},\"requests_per_core_s\":{},\"requests_per_core_s_best_decile\":{},\
              \"cycles_per_request\":{},\"cycles_per_request_best_decile\":{},\"verdict\":\"{verdict}\",\
-             \"valid_windows\":{},\"windows\":{},\"bytes_per_connection\":{},\"memory\":\"{}\",\"dropped_frames\":{drops}}}",
+             \"valid_windows\":{},\"windows\":{},\"bytes_per_connection\":{},\"memory\":\"{}\",\"dropped_frames\":{drops}{}}}",
             self.case.name,
-            if self.case.load == Load::KeepAlive { self.case.connections } else { BATCH },
+            if matches!(self.case.load, Load::KeepAlive | Load::Parked) { self.case.connections } else { BATCH },
             number(1.0 / at(0.5)),
             number(1.0 / at(0.1)),
             number(at(0.5) * hz),
@@ -227,6 +272,7 @@ impl<'a> Bed<'a> {
             windows.len(),
             GatewayWorker::bytes_per_connection(&self.config),
             self.backing,
+            self.memory(),
         )
     }
 }

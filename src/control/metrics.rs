@@ -164,6 +164,7 @@ fn requests(subject: &Subject, all: &mut Families) {
 
 fn workers(subject: &Subject, view: &View, all: &mut Families) {
     let connections_max = f64::from(subject.config.workers.connections);
+    let active_max = f64::from(subject.config.workers.active());
     for (number, worker) in subject.workers.iter().enumerate() {
         let number = number.to_string();
         let labels = [("worker", number.as_str())];
@@ -194,6 +195,8 @@ fn workers(subject: &Subject, view: &View, all: &mut Families) {
         }
         let limit = ("penstock_connections_limit", "Connections a worker holds at most, TIME-WAIT excluded");
         all.gauge(limit, &labels, connections_max);
+        let limit = ("penstock_active_connections_limit", "Connections with socket and rings a worker holds at most");
+        all.gauge(limit, &labels, active_max);
     }
 }
 

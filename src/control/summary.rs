@@ -59,7 +59,11 @@ fn workers(config: &Config) -> String {
         Hugepages::Off => "no hugepages",
     };
     let count = workers.count.map_or("planned at start".to_string(), |count| count.to_string());
-    format!("{count}, {} connections each, {hugepages}", workers.connections)
+    let active = match workers.active() {
+        active if active < workers.connections => format!(", {active} of them active"),
+        _ => String::new(),
+    };
+    format!("{count}, {} connections each{active}, {hugepages}", workers.connections)
 }
 
 fn memory(config: &Config) -> String {
@@ -70,7 +74,13 @@ fn memory(config: &Config) -> String {
         bytes if bytes >= 1 << 20 => format!("{}MiB", bytes.div_ceil(1 << 20)),
         bytes => show_size(bytes as u64),
     };
-    format!("{total_mib}MiB per worker ({connection} bytes a connection) and packet buffers; {bodies} of bodies")
+    let parked = match config.workers.active() < config.workers.connections {
+        true => format!(", {} parked", worker::bytes_per_parked_connection(config)),
+        false => String::new(),
+    };
+    format!(
+        "{total_mib}MiB per worker ({connection} bytes a connection{parked}) and packet buffers; {bodies} of bodies"
+    )
 }
 
 fn limits(config: &Config) -> String {

@@ -182,17 +182,18 @@ fn screen(status: &Status, rates: &Rates, (columns, rows): (usize, usize)) -> St
         lines.push(format!("pool       {}: {} of {} frames used", pool.name, pool.used_frames, pool.frames));
     }
     lines.push(String::new());
-    lines.push("worker lcore   cpu  busy % requests/s  handshake      open   closing  time_wait".into());
+    lines.push("worker lcore  cpu busy % requests/s handshake    open   parked closing time_wait".into());
     for (number, worker) in status.workers.iter().enumerate() {
         let of = |state: &str| worker.connections.get(state).copied().unwrap_or(0);
         lines.push(format!(
-            "{number:>6} {:>5} {:>5} {:>7.1} {:>10} {:>10} {:>9} {:>9} {:>10}",
+            "{number:>6} {:>5} {:>4} {:>6.1} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}",
             worker.lcore,
             worker.cpu.map_or("-".into(), |cpu| cpu.to_string()),
             rates.busy_percent.get(number).copied().unwrap_or(0.0),
             short(rates.worker_requests.get(number).copied().unwrap_or(0.0)),
             of("handshake"),
             of("open"),
+            of("parked"),
             of("closing"),
             of("time_wait")
         ));

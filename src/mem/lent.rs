@@ -52,6 +52,11 @@ impl<B: Borrower> Lent<B> {
         use_it(unsafe { self.value.assume_init_ref() })
     }
 
+    /// The block's number in its pool.
+    pub fn block_index(&self) -> usize {
+        self.block.index()
+    }
+
     /// Asks for the first `lines` cache lines of the block, for reading soon.
     #[inline(always)]
     pub fn prefetch(&self, lines: usize) {

@@ -63,6 +63,11 @@ impl BlockPool {
         self.shared.free_len.get()
     }
 
+    /// Blocks in all.
+    pub fn capacity(&self) -> usize {
+        self.shared.free.len()
+    }
+
     /// Blocks taken and not given back.
     pub fn in_use(&self) -> usize {
         self.shared.free.len() - self.shared.free_len.get()
@@ -91,6 +96,11 @@ pub struct Block {
 }
 
 impl Block {
+    /// The block's number in its pool, from 0.
+    pub fn index(&self) -> usize {
+        self.index as usize
+    }
+
     /// Asks for the first `lines` cache lines of the block, for reading soon.
     #[inline(always)]
     pub fn prefetch(&self, lines: usize) {

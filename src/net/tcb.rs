@@ -9,7 +9,7 @@ mod handshake;
 mod lead;
 mod path;
 
-pub use handshake::Quiescent;
+pub use handshake::{Offer, Parked, Quiescent};
 pub use lead::Standing;
 pub use path::Hastened;
 
@@ -31,10 +31,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, Soc
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
 use smoltcp::time::Instant as SmolInstant;
-use smoltcp::wire::{
-    HardwareAddress, IpAddress, IpEndpoint, IpListenEndpoint, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr,
-    TcpSeqNumber,
-};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpEndpoint, IpListenEndpoint};
 
 pub use smoltcp::socket::tcp::State;
 
@@ -158,33 +155,6 @@ impl<'a, P: Port> Wire<'a, P> {
     /// Whether another segment can be taken; a connection that finds no room is put off to the next turn.
     pub fn has_room(&mut self) -> bool {
         self.ready()
-    }
-
-    /// Sends an ACK without data that no socket sends.
-    pub fn bare_ack(&mut self, key: &FlowKey, seq: u32, ack: u32, window: u16) {
-        let (local, remote) = (address(key.local_ip()), address(key.remote_ip()));
-        let tcp = TcpRepr {
-            src_port: key.local_port,
-            dst_port: key.remote_port,
-            control: TcpControl::None,
-            seq_number: TcpSeqNumber(seq as i32),
-            ack_number: Some(TcpSeqNumber(ack as i32)),
-            window_len: window,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
-        };
-        let ip = IpRepr::new(local, remote, IpProtocol::Tcp, tcp.buffer_len(), 64);
-        let sums = ChecksumCapabilities::ignored();
-        let fill = |bytes: &mut [u8]| {
-            ip.emit(&mut *bytes, &sums);
-            let mut packet = TcpPacket::new_unchecked(&mut bytes[ip.header_len()..]);
-            tcp.emit(&mut packet, &local, &remote, &sums);
-        };
-        self.emit(ip.buffer_len(), fill);
     }
 
     /// Sends an IP packet of `len` bytes that `fill` writes. Without room it is dropped and counted: only answers that
@@ -409,6 +379,20 @@ pub struct Tcb {
     /// From here on the connection's clock runs faster, by the engine's pace; FAR: not yet.
     paced_from: Instant,
     path: PathMtu,
+    ring: Ring,
+}
+
+/// Which transmit ring a connection has.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Ring {
+    /// The one all have.
+    Small,
+    /// That, and a larger one is asked for.
+    Wanted,
+    /// That, and none larger could be had.
+    Refused,
+    /// A larger one.
+    Large,
 }
 
 impl Tcb {
@@ -458,7 +442,23 @@ impl Tcb {
             debug_assert_eq!(handle, only());
             set
         });
-        Tcb { set, paced_from: Instant::FAR, path: PathMtu::default() }
+        Tcb { set, paced_from: Instant::FAR, path: PathMtu::default(), ring: Ring::Small }
+    }
+
+    /// Which transmit ring it has.
+    #[inline]
+    pub fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    /// Notes which transmit ring it has.
+    pub fn set_ring(&mut self, ring: Ring) {
+        self.ring = ring;
+    }
+
+    /// The number of its block in the pool that block is from.
+    pub fn block_index(&self) -> usize {
+        self.set.block_index()
     }
 
     /// Starts loading the socket's cache lines.

@@ -36,7 +36,7 @@ impl<P: Port, A: App> Worker<P, A> {
         self.shared.draining = true;
         self.drain = Drain { began: now.mono, ..Drain::default() };
         self.stack.stop_accepting();
-        self.stack.touch_all();
+        self.stack.touch_all(now.mono + self.shared.drain_idle);
     }
 
     /// Looks at some of the connections; call it after each turn. At the end of each round through all of them it says

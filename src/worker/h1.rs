@@ -13,7 +13,7 @@ use crate::http::body::{Decoder, Framing};
 use crate::http::head::{self, Method, RequestHead, Scan};
 use crate::http::response::{self, Connection, ERROR_MAX};
 use crate::mem::Block;
-use crate::net::stack::{Conn, Event};
+use crate::net::stack::{Conn, Event, Session};
 use crate::telemetry::Counter;
 use crate::telemetry::requests::Cell;
 use crate::time::Instant;
@@ -94,6 +94,13 @@ struct LargeHead {
 enum Step {
     Next,
     Wait,
+}
+
+impl Session for H1Server {
+    /// It waits for a request of which nothing has arrived.
+    fn is_idle(&self) -> bool {
+        matches!(self.state, State::Head) && !self.begun && self.large.is_none()
+    }
 }
 
 impl H1Server {
@@ -371,6 +378,9 @@ impl H1Server {
                 answer.connection = Connection::Close;
             }
             let whole = if answer.head_only { None } else { prepared.small(answer.connection) };
+            if whole.is_none() && !answer.head_only && prepared.body().len() > cx.tx_ring && !conn.enlarge() {
+                return Step::Wait;
+            }
             let template = whole.unwrap_or_else(|| prepared.head(answer.connection));
             // It goes out in one piece, so that its Date is one second's.
             let room = conn.send_room();

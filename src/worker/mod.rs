@@ -22,7 +22,7 @@ use crate::mem::Arena;
 use crate::net::isn::{self, Isn};
 use crate::net::link::{Link, LinkConfig};
 use crate::net::neighbor::Neighbors;
-use crate::net::stack::{self, Stack, StackParts};
+use crate::net::stack::{self, Session, Stack, StackParts};
 use crate::port::{Caps, Port};
 use crate::telemetry::{Counter, Counters};
 use crate::time::{Instant, Now};
@@ -89,6 +89,11 @@ impl<P: Port, A: App> Worker<P, A> {
         bytes_per_connection(config)
     }
 
+    /// Bytes a parked connection occupies, its share of the tables included.
+    pub fn bytes_per_parked_connection(config: &Config) -> usize {
+        bytes_per_parked_connection(config)
+    }
+
     /// Builds a worker. All memory is reserved here; the first turn announces its addresses.
     pub fn new(parts: WorkerParts<P, A>) -> Result<Self, Failure> {
         let WorkerParts { port, app, config, neighbors, counters, arena, secret, now } = parts;
@@ -114,6 +119,7 @@ impl<P: Port, A: App> Worker<P, A> {
             table: Default::default(),
             memo: Default::default(),
             scratch: vec![0; config.tcp.rx_ring.max(config.tcp.tx_ring)].into(),
+            tx_ring: config.tcp.tx_ring,
             heads: arena.pool(large_head_len(&config), LARGE_HEADS)?,
             draining: false,
             drain_idle: DRAIN_IDLE.min(config.workers.drain_timeout / 2),
@@ -149,8 +155,13 @@ impl<P: Port, A: App> Worker<P, A> {
         self.stack.connections()
     }
 
+    /// Connections among them that are parked.
+    pub fn parked(&self) -> usize {
+        self.stack.parked()
+    }
+
     /// The connections below the sessions, to look at.
-    pub fn stack(&self) -> &Stack<P, impl Default> {
+    pub fn stack(&self) -> &Stack<P, impl Session> {
         &self.stack
     }
 
@@ -186,6 +197,11 @@ pub fn arena_size(config: &Config) -> usize {
 /// Bytes an established connection occupies, rings and its share of the tables included.
 pub fn bytes_per_connection(config: &Config) -> usize {
     stack::bytes_per_connection::<H1Server>(config)
+}
+
+/// Bytes a parked connection occupies, its share of the tables included.
+pub fn bytes_per_parked_connection(config: &Config) -> usize {
+    stack::bytes_per_parked_connection::<H1Server>(config)
 }
 
 /// Bytes of a buffer for a large head: all that a full ring or the limit holds, and the empty lines before it.

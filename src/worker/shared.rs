@@ -28,6 +28,8 @@ pub struct Shared<A> {
     pub memo: Memo,
     /// Bytes that do not lie in one piece in a ring; as large as the larger ring.
     pub scratch: Box<[u8]>,
+    /// The transmit ring that every connection has, in bytes.
+    pub tx_ring: usize,
     /// Buffers for heads that outgrow the receive ring.
     pub heads: BlockPool,
     /// No connection is to be kept.

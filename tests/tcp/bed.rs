@@ -61,6 +61,7 @@ pub struct Bed {
     stream: Vec<u8>,
     isn: u32,
     ipv6: bool,
+    draining: bool,
     sent: VecDeque<(u16, Segment)>,
 }
 
@@ -89,7 +90,7 @@ impl Default for Settings {
             listeners: vec![Listener { address: None, port: 80 }],
             http: HttpLimits::default(),
             // What RFC 6298, 2.4 asks for; scripts set less.
-            tcp: TcpConfig { rto_min: Duration::from_secs(1), ..TcpConfig::default() },
+            tcp: TcpConfig { rto_min: Duration::from_secs(1), bulk_rings: 0, ..TcpConfig::default() },
             metrics: penstock::config::MetricsConfig::default(),
             admin: penstock::config::AdminConfig::default(),
             log: penstock::config::LogConfig::default(),
@@ -112,6 +113,8 @@ impl Settings {
             "time_wait_entries" => tcp.time_wait_entries = number()?,
             "connections_per_source" => tcp.connections_per_source = number()?,
             "connections" => self.config.workers.connections = number()?,
+            "bulk_rings" => tcp.bulk_rings = number()?,
+            "active" => self.config.workers.active = Some(number()?),
             "isn" => self.isn = number()?,
             "role" => self.is_client = value == "client",
             "family" => self.ipv6 = number()? == 6,
@@ -119,6 +122,7 @@ impl Settings {
             "handshake_timeout" => tcp.handshake_timeout = duration(value)?,
             "fin_timeout" => tcp.fin_timeout = duration(value)?,
             "rto_min" => tcp.rto_min = duration(value)?,
+            "park_after" => tcp.park_after = duration(value)?,
             "time_wait" => tcp.time_wait = duration(value)?,
             "head_timeout" => http.head_timeout = duration(value)?,
             "body_timeout" => http.body_timeout = duration(value)?,
@@ -173,6 +177,7 @@ impl Bed {
             stream: Vec::new(),
             isn: settings.isn,
             ipv6: settings.ipv6,
+            draining: false,
             sent: VecDeque::new(),
         };
         bed.greet();
@@ -201,6 +206,10 @@ impl Bed {
         if self.is_client { self.other.stack.connections() } else { self.worker.connections() }
     }
 
+    pub fn parked(&self) -> usize {
+        self.worker.stack().parked()
+    }
+
     pub fn time_waits(&self) -> usize {
         if self.is_client { self.other.stack.time_waits() } else { self.worker.stack().time_waits() }
     }
@@ -220,6 +229,7 @@ impl Bed {
 
     pub fn drain(&mut self) {
         self.worker.drain(self.now);
+        self.draining = true;
         self.settle();
     }
 
@@ -323,6 +333,9 @@ impl Bed {
         for _ in 0..TURNS {
             let idle =
                 if self.is_client { self.other.turn(self.now.mono) } else { self.worker.turn(self.now).is_idle() };
+            if self.draining {
+                self.worker.drained(self.now);
+            }
             let frames: Vec<Vec<u8>> = self.port().tx.drain(..).map(|frame| frame.bytes().to_vec()).collect();
             frames.iter().for_each(|bytes| self.take(bytes));
             if idle && self.port().rx.is_empty() {

@@ -8,15 +8,21 @@ use penstock::net::isn::Isn;
 use penstock::net::key::FlowKey;
 use penstock::net::link::{Link, LinkConfig};
 use penstock::net::neighbor::Neighbors;
-use penstock::net::stack::{Conn, Event, Stack, StackParts, arena_size};
+use penstock::net::stack::{Conn, Event, Session, Stack, StackParts, arena_size};
 use penstock::port::Port;
 use penstock::sim::port::SimPort;
 use penstock::telemetry::Counters;
 use penstock::time::Instant;
 use std::sync::Arc;
 
+/// Scripts say what the connection says.
+#[derive(Default)]
+pub struct NoSession;
+
+impl Session for NoSession {}
+
 pub struct Client {
-    pub stack: Stack<SimPort, ()>,
+    pub stack: Stack<SimPort, NoSession>,
     pub port: SimPort,
 }
 

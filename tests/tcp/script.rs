@@ -92,6 +92,8 @@ pub enum Act {
         peer: u16,
     },
     Connections(usize),
+    /// So many connections are parked.
+    Parked(usize),
     TimeWaits(usize),
     /// The gateway begins an orderly stop.
     Drain,
@@ -178,6 +180,7 @@ fn act(word: &str, rest: &str, peer: u16) -> Result<Act, String> {
         }
         ("connect", []) => Act::Connect { peer },
         ("connections", [n]) => Act::Connections(number(n)?),
+        ("parked", [n]) => Act::Parked(number(n)?),
         ("time_waits", [n]) => Act::TimeWaits(number(n)?),
         ("drain", []) => Act::Drain,
         _ => return Err("not a line of a script".into()),

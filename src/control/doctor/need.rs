@@ -17,8 +17,10 @@ const FRAMES_MIN: u64 = 3000;
 /// A frame beside its data room, in bytes.
 const FRAME_OVERHEAD: u64 = 384;
 const FRAME_MIN: u64 = 2368;
-/// What a connection takes beside its rings, about, in bytes.
-const CONNECTION: u64 = 1024;
+/// What a connection's socket takes beside its rings, about, in bytes.
+const SOCKET: u64 = 512;
+/// What a connection takes that is parked, about, in bytes; the others take it too.
+const CONNECTION: u64 = 512;
 /// What a TIME-WAIT entry takes, about, in bytes.
 const TIME_WAIT_ENTRY: u64 = 64;
 
@@ -49,7 +51,9 @@ impl Need {
         let spare_cpu = allowed.len() > workers;
         let room = u64::from(config.port.mtu.unwrap_or(0)).max(2048);
         let (count, connections) = (workers as u64, u64::from(config.workers.connections));
+        let active = u64::from(config.workers.active());
         let rings = (config.tcp.rx_ring + config.tcp.tx_ring) as u64;
+        let bulk = u64::from(config.tcp.bulk_rings) * (config.tcp.rx_ring + config.tcp.bulk_tx_ring) as u64;
         let time_wait = u64::from(config.tcp.time_wait_entries) * TIME_WAIT_ENTRY;
         Need {
             workers,
@@ -57,8 +61,9 @@ impl Need {
             spare_cpu,
             frames_kib: EAL_KIB + (count * FRAMES * (room + FRAME_OVERHEAD)).div_ceil(1024),
             frames_min_kib: count * FRAMES_MIN * FRAME_MIN / 1024,
-            connections_kib: count * (connections * (rings + CONNECTION) + time_wait).div_ceil(1024),
-            connections_min_kib: connections * rings / 1024,
+            connections_kib: count
+                * (connections * CONNECTION + active * (rings + SOCKET) + bulk + time_wait).div_ceil(1024),
+            connections_min_kib: active * rings / 1024,
         }
     }
 

@@ -149,6 +149,13 @@ pub static WORKERS: Schema = Schema {
             "Connections per worker; their memory is reserved at start. A SYN beyond it is dropped and counted.",
         ),
         key(
+            "active",
+            Kind::Integer(16, limits::CONNECTIONS_MAX as u64),
+            "connections",
+            "Connections per worker that have socket and rings at the same time. With less than `connections` idle ones are \
+             parked: each keeps under 512 bytes and wakes on its next request.",
+        ),
+        key(
             "hugepages",
             Kind::Choice(&["auto", "require", "off"]),
             "\"auto\"",
@@ -264,6 +271,19 @@ pub static TCP: Schema = Schema {
             "Transmit buffer of a connection: the most it has in flight.",
         ),
         key(
+            "bulk_tx_ring",
+            Kind::Size(limits::RING_MIN as u64, limits::BULK_RING_MAX as u64),
+            "\"63KiB\"",
+            "Transmit buffer that a connection gets for an answer whose body is larger than `tx_ring`, until it is idle for \
+             `park_after`.",
+        ),
+        key(
+            "bulk_rings",
+            Kind::Integer(0, limits::BULK_RINGS_MAX as u64),
+            "64",
+            "Such buffers per worker. When all are in use `tx_ring` has to do.",
+        ),
+        key(
             "half_open",
             Kind::Integer(1, limits::CONNECTIONS_MAX as u64),
             "4096",
@@ -273,8 +293,8 @@ pub static TCP: Schema = Schema {
             "syn_cookies",
             Kind::Choice(&["auto", "always", "off"]),
             "\"auto\"",
-            "Answers to SYNs of which nothing is kept: beyond `half_open` handshakes, or half of `workers.connections` if that \
-             is less; always; or never, and a SYN beyond `half_open` is dropped and counted.",
+            "Answers to SYNs of which nothing is kept: beyond `half_open` handshakes, or half of `workers.active` if that is \
+             less; always; or never, and a SYN beyond `half_open` is dropped and counted.",
         ),
         key(
             "connections_per_source",
@@ -302,6 +322,13 @@ pub static TCP: Schema = Schema {
             "\"200ms\"",
             "The least retransmission timeout once a handshake is over, to within a whole part of a second. RFC 6298, 2.4 asks \
              for 1s; Linux takes 200ms.",
+        ),
+        key(
+            "park_after",
+            Kind::Duration(100, HOUR),
+            "\"5s\"",
+            "With `workers.active` less than `workers.connections`: a connection that is idle for so long, or up to twice as \
+             long, is parked; sooner when another needs its place.",
         ),
         key(
             "time_wait",

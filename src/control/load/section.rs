@@ -6,9 +6,16 @@ use crate::config::{HttpLimits, Hugepages, Idle, SynCookies, TcpConfig, WorkersC
 
 pub(super) fn workers(section: &Section) -> WorkersConfig {
     let default = WorkersConfig::default();
+    let connections = section.integer("connections").map_or(default.connections, |n| n.into_inner() as u32);
+    let active = section.integer("active").map(|n| n.into_inner() as u32);
+    if let Some(active) = active.filter(|active| *active > connections) {
+        let what = format!("`active` ({active}) is more than `connections` ({connections}), of which it is a part");
+        section.report.add(section.span_of("active"), what, "lower active or raise connections");
+    }
     WorkersConfig {
         count: section.integer("count").map(|n| n.into_inner() as u16),
-        connections: section.integer("connections").map_or(default.connections, |n| n.into_inner() as u32),
+        connections,
+        active,
         hugepages: match section.choice("hugepages") {
             Some("auto") => Hugepages::Auto,
             Some("require") => Hugepages::Require,
@@ -62,6 +69,8 @@ pub(super) fn tcp(section: &Section) -> TcpConfig {
     TcpConfig {
         rx_ring: size("rx_ring", default.rx_ring),
         tx_ring: size("tx_ring", default.tx_ring),
+        bulk_tx_ring: size("bulk_tx_ring", default.bulk_tx_ring),
+        bulk_rings: integer("bulk_rings", default.bulk_rings),
         half_open: integer("half_open", default.half_open),
         syn_cookies: match section.choice("syn_cookies") {
             Some("always") => SynCookies::Always,
@@ -72,6 +81,7 @@ pub(super) fn tcp(section: &Section) -> TcpConfig {
         handshake_timeout: duration("handshake_timeout", default.handshake_timeout),
         fin_timeout: duration("fin_timeout", default.fin_timeout),
         rto_min: duration("rto_min", default.rto_min),
+        park_after: duration("park_after", default.park_after),
         time_wait: duration("time_wait", default.time_wait),
         time_wait_entries: integer("time_wait_entries", default.time_wait_entries),
     }

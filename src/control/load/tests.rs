@@ -62,6 +62,7 @@ listener = [{ port = 80 }, { port = 8080, address = "fd00:7::2" }]
 [workers]
 count = 3
 connections = 100
+active = 20
 hugepages = "off"
 idle = "poll"
 idle_after = "20ms"
@@ -80,12 +81,15 @@ requests_per_connection = 6
 [tcp]
 rx_ring = "2KiB"
 tx_ring = "32KiB"
+bulk_tx_ring = "65535B"
+bulk_rings = 5
 half_open = 9
 syn_cookies = "always"
 connections_per_source = 11
 handshake_timeout = "5s"
 fin_timeout = "6s"
 rto_min = "50ms"
+park_after = "700ms"
 time_wait = "7s"
 time_wait_entries = 80
 [[route]]
@@ -109,7 +113,7 @@ fn every_key_is_read() {
     let ms = core::time::Duration::from_millis;
     let idle = Idle { sleep: false, sleep_after: ms(20), sleep_max: ms(5), ..Idle::default() };
     let (hugepages, drain_timeout) = (Hugepages::Off, ms(8000));
-    let workers = WorkersConfig { count: Some(3), connections: 100, hugepages, idle, drain_timeout };
+    let workers = WorkersConfig { count: Some(3), connections: 100, active: Some(20), hugepages, idle, drain_timeout };
     assert_eq!(config.workers, workers);
     let ms = core::time::Duration::from_millis;
     let http = HttpLimits {
@@ -127,12 +131,15 @@ fn every_key_is_read() {
     let tcp = TcpConfig {
         rx_ring: 2048,
         tx_ring: 32_768,
+        bulk_tx_ring: 65_535,
+        bulk_rings: 5,
         half_open: 9,
         syn_cookies: SynCookies::Always,
         connections_per_source: 11,
         handshake_timeout: ms(5000),
         fin_timeout: ms(6000),
         rto_min: ms(50),
+        park_after: ms(700),
         time_wait: ms(7000),
         time_wait_entries: 80,
     };
@@ -208,11 +215,22 @@ fn defaults_of_the_schema_are_those_of_the_program() {
     let mut text = String::from(MINIMAL);
     for schema in [&schema::WORKERS, &schema::HTTP, &schema::TCP, &schema::METRICS, &schema::ADMIN, &schema::LOG] {
         text += &format!("{}\n", schema.name);
-        for key in schema.keys.iter().filter(|key| key.default != "planned") {
+        for key in schema.keys.iter().filter(|key| !["planned", "connections"].contains(&key.default)) {
             text += &format!("{} = {}\n", key.name, key.default);
         }
     }
     assert_eq!(load(&text), load(MINIMAL));
+}
+
+#[test]
+fn active_connections_are_a_part_of_all() {
+    let with = |workers: &str| load(&format!("{MINIMAL}\n[workers]\n{workers}\n"));
+    assert_eq!(with("connections = 100").unwrap().workers.active(), 100);
+    assert_eq!(with("connections = 100\nactive = 100").unwrap().workers.active(), 100);
+    assert_eq!(with("connections = 100\nactive = 16").unwrap().workers.active(), 16);
+    let error = with("connections = 100\nactive = 101").unwrap_err().to_string();
+    assert!(error.contains("`active` (101) is more than `connections` (100)"), "{error}");
+    assert!(error.contains("lower active or raise connections"), "{error}");
 }
 
 #[test]

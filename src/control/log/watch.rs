@@ -110,6 +110,8 @@ pub fn judge(counter: Counter) -> Option<Subject> {
             Kind::Limit,
             "raise tcp.connections_per_source, or find who it is: penstock pcap --drop-reason source_limit",
         ),
+        BulkNone => (Kind::Limit, "raise tcp.bulk_rings, or lower http.write_timeout"),
+        DropActiveLimit | ParkedLate => (Kind::Limit, "raise workers.active, or lower http.head_timeout"),
         DropHalfOpenLimit => {
             (Kind::Limit, "raise tcp.half_open, or find who floods: penstock pcap --drop-reason half_open_limit")
         }
@@ -156,15 +158,17 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         DropRunt | DropEtherType | DropNotForUs | DropVlan | DropIpHeader | DropIpOptions | DropFragment
         | DropProtocol | DropTcpHeader | DropIcmp | DropIcmpError | TooBigRefused | TooBigLost | BlackHole
         | DropArp | DropNeighbor | DropNoConnection | DropTimeWait | DropUnexpectedSyn | DropUnexpectedRst
-        | DropAckRange | DropOutOfWindow | ChallengeWithheld | SynCookieInvalid | ConnTimedOut | TxStall
-        | HttpMalformed | HttpVersion | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge | HttpTargetTooLong
-        | HttpHeadTooLarge | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => (Kind::Moved, ""),
+        | DropAckRange | DropOutOfWindow | ChallengeWithheld | SynCookieInvalid | ConnDisplaced | ConnTimedOut
+        | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge
+        | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => {
+            (Kind::Moved, "")
+        }
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
-        | TooBigLowered | TooBigUnchanged | TooBigElsewhere | NeighborUpheld | NeighborMoved | ConnAccepted
-        | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted | RstTx | TimeWaitEntered | TimeWaitReused
-        | SynCookieSent | SynCookieAccepted | ChallengeAck | SegmentTrimmed | HttpRequests | Http1xx
-        | HttpIdleClosed | HttpRequestLimit => return None,
+        | TooBigLowered | TooBigUnchanged | TooBigElsewhere | NeighborUpheld | NeighborMoved | ConnParked
+        | ConnWoken | BulkTaken | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted
+        | RstTx | TimeWaitEntered | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck
+        | SegmentTrimmed | HttpRequests | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
     };
     let (metric, _, label, _) = counter.describe();
     let bare = || metric.trim_start_matches("penstock_").trim_end_matches("_total");

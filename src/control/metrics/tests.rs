@@ -89,7 +89,7 @@ fn numbers_arrive_where_they_belong() {
         ("penstock_http_request_duration_seconds_bucket", &[("le", "10.48576")], 6.0),
         ("penstock_http_request_duration_seconds_count", &[], 8.0),
         ("penstock_dropped_frames_total", &[("reason", "runt")], 2.0),
-        ("penstock_connections", &[("worker", "1"), ("state", "closing")], 3.0),
+        ("penstock_connections", &[("worker", "1"), ("state", "closing")], 4.0),
         ("penstock_worker_turns_total", &[("worker", "0")], 4.0),
         ("penstock_worker_turn_gap_seconds_count", &[("worker", "0")], 4.0),
         ("penstock_port_rx_missed_total", &[("port", "net_fake0")], 7.0),

@@ -6,11 +6,11 @@
 use super::guard::Numbers;
 use super::receive::{ACK, FIN, RST, SYN};
 use super::recovery::Recovery;
-use super::{Phase, Stack, wire};
+use super::{Phase, Session, Stack, wire};
 use crate::limits::TX_BACKLOG_MAX;
 use crate::net::cookie::offered_mss;
 use crate::net::ip::Segment;
-use crate::net::tcb::{Quiescent, Tcb, Wire};
+use crate::net::tcb::{Offer, Quiescent, Tcb, Wire};
 use crate::net::timewait::{self, Verdict};
 use crate::port::Port;
 use crate::telemetry::Counter;
@@ -30,13 +30,17 @@ impl<'a> Stranger<'a> {
         &self.frame[usize::from(self.segment.l3)..usize::from(self.segment.end)]
     }
 
+    fn tcp(&self) -> &'a [u8] {
+        &self.frame[usize::from(self.segment.l4)..usize::from(self.segment.end)]
+    }
+
     /// The largest segment that a SYN says its sender takes.
     fn offered_mss(&self) -> u16 {
-        offered_mss(&self.frame[usize::from(self.segment.l4)..usize::from(self.segment.end)], self.segment.ipv6)
+        offered_mss(self.tcp(), self.segment.ipv6)
     }
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     pub(super) fn stranger(&mut self, port: &mut P, stranger: Stranger<'_>, now: Instant) {
         let segment = stranger.segment;
         if !self.time_wait.is_empty() {
@@ -138,12 +142,13 @@ impl<P: Port, S: Default> Stack<P, S> {
             false => self.isn.at(key, now),
         };
         let (rx_ring, mtu) = (self.settings.rx_ring, self.caps.mtu);
-        let block = self.blocks.take().ok_or(Counter::DropConnectionLimit)?;
+        let block = self.take_block(now).ok_or(Counter::DropActiveLimit)?;
         let tcb = Tcb::accept(block, rx_ring, key, stranger.packet(), isn, mtu, now);
         let index = self.occupy(stranger, tcb, listener, now)?;
         self.counters.inc(Counter::ConnSyn);
         let slot = &mut self.slots[index as usize];
         slot.numbers.synchronize(stranger.segment.seq);
+        slot.offer = Offer::of(stranger.tcp());
         // smoltcp refuses a SYN whose options it cannot read.
         if slot.advance(&self.counters) {
             self.half_open -= 1;
@@ -161,6 +166,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.free_len = last;
         self.half_open += 1;
         let slot = &mut self.slots[index as usize];
+        self.blocks.belongs(&tcb, index);
         let mss = stranger.offered_mss().min(self.caps.mtu.saturating_sub(40));
         slot.begin(stranger.segment.key, tcb, mss, now + self.settings.handshake_timeout);
         slot.listener = listener;
@@ -209,14 +215,16 @@ impl<P: Port, S: Default> Stack<P, S> {
         if !self.quota.has_room(&key) {
             return Err(Counter::DropSourceLimit);
         }
-        let block = self.blocks.take().ok_or(Counter::DropConnectionLimit)?;
-        let begun = Quiescent { key, snd_nxt: ack, rcv_nxt: seq, mss: Some(mss), window_scale: None, sack: false };
+        let block = self.take_block(now).ok_or(Counter::DropActiveLimit)?;
+        let offer = Offer { mss: Some(mss), ..Offer::default() };
+        let begun = Quiescent { key, snd_nxt: ack, rcv_nxt: seq, offer };
         let tcb = Tcb::import(block, self.settings.rx_ring, &begun, self.caps.mtu, now);
         let index = self.occupy(stranger, tcb.ok_or(Counter::DropNoConnection)?, listener, now)?;
         self.counters.inc(Counter::SynCookieAccepted);
         let slot = &mut self.slots[index as usize];
         slot.recovery = Recovery::new(mss.min(self.caps.mtu.saturating_sub(40)));
         slot.numbers = Numbers::answered(ack, seq, self.settings.rx_ring as u16);
+        slot.offer = offer;
         debug_assert!(slot.phase == Phase::Handshake, "delivery ends the handshake");
         self.deliver(port, index, stranger.segment, stranger.packet(), now);
         Ok(())

@@ -1,7 +1,7 @@
 //! A connection as its session sees it: bytes in, bytes out, one deadline.
 
-use super::{Phase, Slot, Stack};
-use crate::net::tcb::{State, Tcb};
+use super::{Phase, Session, Slot, Stack};
+use crate::net::tcb::{Ring, State, Tcb};
 use crate::port::Port;
 use crate::time::Instant;
 
@@ -114,6 +114,18 @@ impl Conn<'_> {
         }
     }
 
+    /// Asks for a larger transmit ring, before anything of an answer is queued. False: the session is to wait, and is served
+    /// again in this turn, with a larger ring or without.
+    pub fn enlarge(&mut self) -> bool {
+        let (next, go_on) = match self.tcb.ring() {
+            Ring::Large => return true,
+            Ring::Small | Ring::Wanted => (Ring::Wanted, false),
+            Ring::Refused => (Ring::Small, true),
+        };
+        self.tcb.set_ring(next);
+        go_on
+    }
+
     /// Bytes queued and not yet acknowledged.
     #[inline]
     pub fn send_queue(&mut self) -> usize {
@@ -162,7 +174,7 @@ impl Conn<'_> {
     }
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Shows every changed connection to `f`, once. None while the transmit backlog is full: an answer could not leave,
     /// and the receive rings push back.
     #[inline]
@@ -170,10 +182,17 @@ impl<P: Port, S: Default> Stack<P, S> {
         if self.tx.room() == 0 {
             return;
         }
-        for i in 0..self.changed.now_len {
+        let mut i = 0;
+        while i < self.changed.now_len {
             let index = self.changed.now[i];
             let slot = &mut self.slots[index as usize];
             serve_slot(slot, index, &mut f);
+            // Who asked for a larger ring is served again.
+            if slot.tcb.as_ref().is_some_and(|tcb| tcb.ring() == Ring::Wanted) {
+                self.enlarge(index);
+            } else {
+                i += 1;
+            }
         }
     }
 }
@@ -189,7 +208,7 @@ fn serve_slot<S>(slot: &mut Slot<S>, index: u32, f: &mut impl FnMut(&mut S, &mut
         // Who began the connection is told that it was refused, or that nobody answered.
         Phase::Handshake => slot.outgoing && slot.expired,
         Phase::Ended => slot.outgoing && slot.reset,
-        Phase::Free => false,
+        Phase::Free | Phase::Parked => false,
     };
     if !served {
         return;

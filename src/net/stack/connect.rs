@@ -4,7 +4,7 @@
 //! own events. Refuses to choose addresses and ports: the program does.
 
 use super::conn::{Conn, ConnId};
-use super::{Phase, Stack};
+use super::{Phase, Session, Stack};
 use crate::net::key::FlowKey;
 use crate::net::tcb::Tcb;
 use crate::port::Port;
@@ -22,7 +22,7 @@ pub enum ConnectError {
     Unaddressable,
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Begins a connection. Its session is served when the handshake is over, with [`super::Event::Reset`] if the peer
     /// refuses, or with [`super::Event::Deadline`] when `tcp.handshake_timeout` passed.
     pub fn connect(&mut self, key: &FlowKey, now: Instant) -> Result<ConnId, ConnectError> {
@@ -36,7 +36,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             return Err(ConnectError::Full);
         }
         let last = self.free_len.checked_sub(1).ok_or(ConnectError::Full)?;
-        let block = self.blocks.take().ok_or(ConnectError::Full)?;
+        let block = self.take_block(now).ok_or(ConnectError::Full)?;
         let isn = self.isn.at(key, now);
         let tcb = Tcb::connect(block, self.settings.rx_ring, key, isn, self.caps.mtu, now);
         let tcb = tcb.ok_or(ConnectError::Unaddressable)?;
@@ -46,6 +46,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.half_open += 1;
         self.counters.inc(Counter::ConnSyn);
         let slot = &mut self.slots[index as usize];
+        self.blocks.belongs(&tcb, index);
         // What the peer takes is not known yet; its answer is smaller than the first window.
         slot.begin(*key, tcb, self.caps.mtu.saturating_sub(40), now + self.settings.handshake_timeout);
         slot.outgoing = true;
@@ -97,6 +98,6 @@ impl<P: Port, S: Default> Stack<P, S> {
 
     /// Connections that could still be begun.
     pub fn free_slots(&self) -> usize {
-        self.free_len
+        self.free_len.min(self.blocks.free())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns which connections still need this worker. Refuses to decide how long to wait: the worker does.
 
-use super::{Phase, Settings, Slot, Stack};
+use super::{Phase, Session, Settings, Slot, Stack};
 use crate::net::tcb::{State, Tcb};
 use crate::port::Port;
 use crate::time::Instant;
@@ -24,13 +24,17 @@ pub enum Need {
     Delivery,
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Shows each connection that still needs this worker to `f`, in pieces of `max` slots: begins at slot `from`, returns
     /// where to go on, or 0 at the end. Whoever has read everything up to our FIN needs nothing.
     pub fn scan(&mut self, from: usize, max: usize, now: Instant, mut f: impl FnMut(Need, &S)) -> usize {
         let end = self.slots.len().min(from.saturating_add(max));
-        let settings = &self.settings;
-        for slot in &mut self.slots[from..end] {
+        let Stack { settings, slots, blocks, wheel, .. } = self;
+        for (index, slot) in slots[from..end].iter_mut().enumerate() {
+            if slot.phase == Phase::Parked && slot.deadline > blocks.until {
+                slot.deadline = blocks.until;
+                slot.arm((from + index) as u32, slot.deadline, wheel);
+            }
             if let Some(need) = need(slot, now, settings) {
                 f(need, &slot.session);
             }
@@ -50,8 +54,10 @@ impl<P: Port, S: Default> Stack<P, S> {
             }
             match slot.phase {
                 Phase::Handshake => self.half_open -= 1,
-                _ => aborted += 1,
+                Phase::Parked => self.blocks.leaves(),
+                _ => {}
             }
+            aborted += usize::from(slot.phase != Phase::Handshake);
             slot.tcb.iter_mut().for_each(Tcb::abort);
             slot.phase = Phase::Ended;
             self.changed.push(index as u32, slot);
@@ -69,7 +75,7 @@ fn need<S>(slot: &mut Slot<S>, now: Instant, settings: &Settings) -> Option<Need
     match slot.phase {
         Phase::Free => None,
         Phase::Handshake => Some(Need::Handshake),
-        Phase::Open => Some(Need::Session),
+        Phase::Open | Phase::Parked => Some(Need::Session),
         Phase::Ended => Some(Need::Delivery),
         Phase::Closing => {
             let tcb = slot.tcb.as_mut()?;

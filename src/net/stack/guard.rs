@@ -4,10 +4,10 @@
 //! next one (RFC 9293, 3.10.7.4), and how often such segments are answered. Refuses to hold data, and to judge handshakes
 //! that have no sequence number yet.
 
-use super::{Phase, Stack, wire};
+use super::{Phase, Session, Stack, wire};
 use crate::limits::{CHAIN_MAX, CHALLENGE_INTERVAL};
 use crate::net::ip::Segment;
-use crate::net::tcb::{Last, Wire};
+use crate::net::tcb::{Last, Offer, Wire};
 use crate::port::Port;
 use crate::telemetry::Counter;
 use crate::time::Instant;
@@ -21,6 +21,7 @@ const ACK: u8 = 16;
 /// scaling. Send rings are smaller, so what is older was sent many windows ago.
 const ACK_AGE_MAX: u32 = 65_535;
 const _: () = assert!(crate::limits::RING_MAX <= ACK_AGE_MAX as usize);
+const _: () = assert!(crate::limits::BULK_RING_MAX <= ACK_AGE_MAX as usize);
 
 /// The sequence numbers of a connection (RFC 9293, 3.3.1).
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Numbers {
     rcv_nxt: u32,
     /// The end of the receive window as the peer was told.
     right: u32,
+    /// The end of what was received behind a hole.
+    ahead: u32,
     /// The peer's window as last told, not scaled.
     peer_window: u16,
     /// RCV.NXT is known.
@@ -43,7 +46,7 @@ pub(super) struct Numbers {
 
 /// What to do with a segment.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Verdict {
+pub(super) enum Verdict {
     /// smoltcp judges it alike.
     Pass,
     /// smoltcp drops it, and acknowledges it: without content once a second at most.
@@ -60,7 +63,7 @@ enum Verdict {
 
 /// The part of a segment that lies in the window.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-struct Cut {
+pub(super) struct Cut {
     /// Payload bytes left out in front.
     skip: u16,
     /// Payload bytes after these.
@@ -109,6 +112,29 @@ impl Numbers {
     /// SND.UNA, and how many sequence numbers from there on were sent.
     pub(super) fn unacknowledged(&self) -> (u32, u32) {
         (self.una, self.nxt.wrapping_sub(self.una))
+    }
+
+    /// Whether everything sent was acknowledged, nothing waits behind a hole, and the peer may still send.
+    pub(super) fn rest(&self) -> bool {
+        self.una == self.nxt && self.synchronized && !self.finished && !self.has_hole()
+    }
+
+    /// Whether something was received behind a hole. What is kept lies in the window.
+    fn has_hole(&self) -> bool {
+        self.ahead.wrapping_sub(self.rcv_nxt).wrapping_sub(1) < self.window()
+    }
+
+    /// Changes whenever something is sent or received.
+    pub(super) fn position(&self) -> u32 {
+        self.nxt.wrapping_add(self.rcv_nxt)
+    }
+
+    /// Notes how far a segment that smoltcp may keep reaches.
+    fn reaches(&mut self, segment: &Segment) {
+        let end = segment.seq.wrapping_add(u32::from(segment.payload_len));
+        if !self.has_hole() || end.wrapping_sub(self.ahead).cast_signed() > 0 {
+            self.ahead = end;
+        }
     }
 
     /// Whether this is what an established connection mostly gets: an acknowledgment of what was sent, with the next bytes
@@ -186,7 +212,7 @@ impl Numbers {
     }
 
     /// Judges a segment of a synchronized connection, in the order of RFC 9293, 3.10.7.4 with the changes of RFC 5961.
-    fn judge(&self, segment: &Segment) -> Verdict {
+    pub(super) fn judge(&self, segment: &Segment) -> Verdict {
         let Numbers { una, nxt, rcv_nxt, peer_window, .. } = *self;
         let window = self.window();
         let offset = segment.seq.wrapping_sub(rcv_nxt).cast_signed();
@@ -264,7 +290,7 @@ impl Cut {
     }
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// A segment that is not simply the next one of an open connection.
     #[cold]
     #[inline(never)]
@@ -282,16 +308,25 @@ impl<P: Port, S: Default> Stack<P, S> {
                 let opens = segment.flags & SYN != 0 && (slot.outgoing || segment.flags & ACK == 0);
                 if opens && !refused {
                     slot.numbers.synchronize(segment.seq);
+                    slot.offer = Offer::of(&packet[usize::from(segment.l4 - segment.l3)..]);
                 }
                 if opens || refused || slot.outgoing {
                     return self.take(port, index, segment, packet, now);
+                }
+            }
+            Phase::Parked => {
+                if !self.rouse(port, index, segment, now) {
+                    return;
                 }
             }
             Phase::Open | Phase::Closing => {}
         }
         let numbers = &self.slots[index as usize].numbers;
         match numbers.judge(segment) {
-            Verdict::Pass => self.heed(port, index, segment, packet, now),
+            Verdict::Pass => {
+                self.slots[index as usize].numbers.reaches(segment);
+                self.heed(port, index, segment, packet, now);
+            }
             Verdict::Old => {
                 self.drop_segment(Counter::DropOutOfWindow);
                 self.take(port, index, segment, packet, now);
@@ -316,6 +351,9 @@ impl<P: Port, S: Default> Stack<P, S> {
         }
         let slot = &mut self.slots[index as usize];
         let counts = part.flags & RST == 0;
+        if counts {
+            slot.numbers.reaches(&part);
+        }
         if counts && part.ack != slot.numbers.una {
             self.heed(port, index, &part, packet, now);
         } else {
@@ -342,7 +380,7 @@ impl<P: Port, S: Default> Stack<P, S> {
     }
 
     /// Tells the peer where a connection stands.
-    fn bare_ack(&mut self, port: &mut P, index: u32, now: Instant) {
+    pub(super) fn bare_ack(&mut self, port: &mut P, index: u32, now: Instant) {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
         let (key, numbers) = (slot.key, slot.numbers);
@@ -418,5 +456,27 @@ mod tests {
             assert!(matches!(judge(ack), Verdict::Cut(Cut { ack: 500, len: 20, window: 0, .. })), "{ack}");
         }
         assert_eq!([601, 500u32.wrapping_sub(ACK_AGE_MAX + 1), 1 << 31].map(judge), [refused; 3]);
+    }
+
+    #[test]
+    fn a_connection_rests_when_nothing_is_unacknowledged_or_behind_a_hole() {
+        let mut numbers = Numbers { right: 1_050, ..numbers(1_000) };
+        assert!(numbers.rest());
+        assert!(!Numbers { nxt: 501, ..numbers }.rest(), "sent and not acknowledged");
+        assert!(!Numbers { finished: true, ..numbers }.rest(), "the peer's FIN");
+        let before = numbers.position();
+        // 1,010 to 1,030 come first, then what is before and after them.
+        numbers.reaches(&segment(1_010, ACK).0);
+        numbers.reaches(&Segment { payload_len: 5, ..segment(1_012, ACK).0 });
+        assert!(!numbers.rest() && numbers.position() == before);
+        numbers.received(10);
+        assert!(!numbers.rest() && numbers.position() != before);
+        numbers.received(20);
+        assert!(numbers.rest(), "the hole is filled");
+        // What it noted then is far behind, or ahead, much later.
+        for later in [1 << 20, 1 << 31, u32::MAX - 5_000] {
+            let rcv_nxt = 1_030_u32.wrapping_add(later);
+            assert!(Numbers { rcv_nxt, right: rcv_nxt.wrapping_add(4_096), ..numbers }.rest(), "{later}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod connect;
 mod drain;
 mod guard;
 mod mtu;
+mod park;
 mod receive;
 mod recovery;
 mod repair;
@@ -18,19 +19,20 @@ mod transmit;
 pub use conn::{Conn, ConnId, Event};
 pub use connect::ConnectError;
 pub use drain::Need;
+pub use park::Session;
 
 use crate::config::{Config, Listener, SynCookies};
 use crate::failure::Failure;
-use crate::mem::{Arena, BlockPool, Slice};
+use crate::mem::{Arena, CACHE_LINE, Slice};
 use crate::net::cookie::Cookies;
 use crate::net::flow::FlowTable;
 use crate::net::isn::{self, Isn};
 use crate::net::key::FlowKey;
 use crate::net::link::{Link, LinkHeader};
-use crate::net::pmtu::Paths;
+use crate::net::pmtu::{PathMtu, Paths};
 use crate::net::quota::SourceQuota;
 use crate::net::rate::{AnswerLimit, RandomLimit};
-use crate::net::tcb::{Engine, State, Tcb, Unresolved};
+use crate::net::tcb::{Engine, Offer, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
 use crate::net::tx::TxQueue;
@@ -40,6 +42,7 @@ use crate::time::Instant;
 use arrayvec::ArrayVec;
 use core::time::Duration;
 use guard::Numbers;
+use park::Blocks;
 use recovery::Recovery;
 use std::sync::Arc;
 
@@ -53,13 +56,15 @@ enum Phase {
     Handshake,
     /// Established, or half closed by the peer.
     Open,
+    /// Established and idle, without socket and rings.
+    Parked,
     /// Our FIN is queued or sent.
     Closing,
     /// An RST of ours is to be sent, or the peer's arrived: the slot is freed at the end of the turn.
     Ended,
 }
 
-/// One connection's place. Everything but rings and socket.
+/// One connection's place: everything but rings and socket, and all there is of a parked one.
 struct Slot<S> {
     key: FlowKey,
     tcb: Option<Tcb>,
@@ -93,6 +98,12 @@ struct Slot<S> {
     challenge_at: Instant,
     /// What the connection's timer found.
     stuck: mtu::Stuck,
+    /// How large its packets may be, while it has no socket to know.
+    path: PathMtu,
+    /// The sum of sequence numbers when the connection was last seen at rest.
+    seen: u32,
+    /// What the peer's SYN said.
+    offer: Offer,
     session: S,
 }
 
@@ -123,7 +134,7 @@ pub struct Stack<P: Port, S> {
     slots: Slice<Slot<S>>,
     free: Slice<u32>,
     free_len: usize,
-    blocks: BlockPool,
+    blocks: Blocks,
     wheel: TimerWheel,
     time_wait: TimeWait,
     half_open: usize,
@@ -181,26 +192,30 @@ pub struct StackParts<'a, P: Port> {
 /// Bytes of arena that a stack with this configuration and sessions `S` needs.
 pub fn arena_size<S>(config: &Config) -> usize {
     let connections = config.workers.connections as usize;
-    let slot = size_of::<Slot<S>>() + 2 * size_of::<u32>();
-    let block = Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring);
+    let slots = connections * (size_of::<Slot<S>>() + 2 * size_of::<u32>());
     let tables = FlowTable::arena_bytes(connections)
         + SourceQuota::arena_bytes(connections, config.tcp.connections_per_source)
         + TimerWheel::arena_bytes(connections)
         + TimeWait::arena_bytes(config.tcp.time_wait_entries as usize);
-    connections * (slot + block) + tables + 64 * 1024
+    slots + Blocks::arena_bytes(config) + tables + 64 * 1024
 }
 
 /// Bytes an established connection with a session `S` occupies: slot, socket, rings and its share of the tables.
 pub fn bytes_per_connection<S>(config: &Config) -> usize {
-    let connections = config.workers.connections as usize;
-    let tables = FlowTable::arena_bytes(connections) + TimerWheel::arena_bytes(connections);
-    size_of::<Slot<S>>()
+    bytes_per_parked_connection::<S>(config)
+        + Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring).next_multiple_of(CACHE_LINE)
         + 2 * size_of::<u32>()
-        + Tcb::footprint(config.tcp.rx_ring, config.tcp.tx_ring)
-        + tables.div_ceil(connections)
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+/// Bytes a parked connection with a session `S` occupies: its slot, and its share of the flow table, the timer wheel, and the
+/// lists of free slots and changed connections.
+pub fn bytes_per_parked_connection<S>(config: &Config) -> usize {
+    let connections = config.workers.connections as usize;
+    let tables = FlowTable::arena_bytes(connections) + TimerWheel::arena_bytes(connections);
+    size_of::<Slot<S>>() + 2 * size_of::<u32>() + tables.div_ceil(connections)
+}
+
+impl<P: Port, S: Session> Stack<P, S> {
     /// Builds the stack; all memory is reserved here.
     pub fn new(parts: StackParts<'_, P>) -> Result<Self, Failure> {
         let StackParts { config, link, caps, counters, arena, secret, isn, now } = parts;
@@ -228,7 +243,7 @@ impl<P: Port, S: Default> Stack<P, S> {
             slots,
             free,
             free_len: connections,
-            blocks: arena.pool(Tcb::footprint(tcp.rx_ring, tcp.tx_ring), connections)?,
+            blocks: Blocks::new(arena, config)?,
             wheel: TimerWheel::new(arena, connections, now)?,
             time_wait: TimeWait::new(arena, tcp.time_wait_entries as usize, tcp.time_wait, [secret[2], secret[3]])?,
             half_open: 0,
@@ -250,6 +265,11 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Connections that hold a slot.
     pub fn connections(&self) -> usize {
         self.slots.len() - self.free_len
+    }
+
+    /// Connections among them that are parked.
+    pub fn parked(&self) -> usize {
+        self.blocks.parked()
     }
 
     /// TIME-WAIT entries.
@@ -275,8 +295,10 @@ impl<P: Port, S: Default> Stack<P, S> {
     /// Sets the gauges of connections; for the loop, now and then.
     pub fn set_gauges(&self) {
         let (slots, half_open, closing) = (self.connections(), self.half_open(), self.closing());
+        let parked = self.parked();
         self.counters.set(Gauge::Handshake, half_open as u64);
-        self.counters.set(Gauge::Open, slots.saturating_sub(half_open + closing) as u64);
+        self.counters.set(Gauge::Open, slots.saturating_sub(half_open + closing + parked) as u64);
+        self.counters.set(Gauge::Parked, parked as u64);
         self.counters.set(Gauge::Closing, closing as u64);
         self.counters.set(Gauge::TimeWait, self.time_waits() as u64);
     }
@@ -291,44 +313,54 @@ impl<P: Port, S: Default> Stack<P, S> {
         self.accepting = false;
     }
 
-    /// Puts every open connection on the changed list, so that each session is served once.
-    pub fn touch_all(&mut self) {
+    /// Puts every connection that has a socket on the changed list, so that each session is served once. Those that are
+    /// parked, now or later, are served at `parked` at the latest, as their deadline; [`Stack::scan`] sees to it.
+    pub fn touch_all(&mut self, parked: Instant) {
+        self.blocks.until = parked;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            if slot.phase != Phase::Free {
+            if slot.tcb.is_some() {
                 self.changed.push(index as u32, slot);
             }
         }
     }
 
-    /// Acts on reports of packets too big and fires due timers: their connections join the changed list. Returns how many
-    /// timers fired.
+    /// Acts on reports of packets too big and fires due timers: their connections join the changed list, or are parked. Returns
+    /// how many timers fired.
     pub fn expire(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.tick(now, port, &mut self.tx, &self.counters);
         self.hear_reports(port, now);
         self.time_wait.expire(now, EXPIRE_MAX);
-        let Stack { wheel, slots, changed, engine, settings, caps, counters, .. } = self;
         let mut due = ArrayVec::<u32, EXPIRE_MAX>::new();
-        let fired = wheel.expire(now, EXPIRE_MAX, |index| due.push(index));
+        let fired = self.wheel.expire(now, EXPIRE_MAX, |index| due.push(index));
         for index in due {
-            let slot = &mut slots[index as usize];
-            let Some(tcb) = slot.tcb.as_mut() else { continue };
-            slot.armed = Instant::FAR;
-            slot.expired = slot.deadline <= now;
-            let tcp = engine.poll_at(now, tcb).unwrap_or(Instant::FAR);
-            if tcp <= now && !slot.listed {
-                slot.overdue(caps.mtu, counters);
-            }
-            let tcp = repair::attend(slot, tcp, engine, settings, caps.mtu, now);
-            if slot.expired || tcp <= now {
-                changed.push(index, slot);
-            }
-            // A connection on the list arms its timer again when it is flushed.
-            if !slot.listed {
-                slot.arm(index, tcp.min(slot.deadline), wheel);
-            }
+            self.timer(index, now);
         }
         fired
+    }
+
+    fn timer(&mut self, index: u32, now: Instant) {
+        let Stack { wheel, slots, changed, engine, blocks, counters, settings, caps, .. } = self;
+        let slot = &mut slots[index as usize];
+        slot.armed = Instant::FAR;
+        if slot.phase == Phase::Parked {
+            return self.parked_timer(index, now);
+        }
+        let Some(tcb) = slot.tcb.as_mut() else { return };
+        slot.expired = slot.deadline <= now;
+        let tcp = engine.poll_at(now, tcb).unwrap_or(Instant::FAR);
+        if tcp <= now && !slot.listed {
+            slot.overdue(caps.mtu, counters);
+        }
+        let tcp = repair::attend(slot, tcp, engine, settings, caps.mtu, now);
+        if slot.expired || tcp <= now {
+            changed.push(index, slot);
+        }
+        // A connection on the list arms its timer again when it is flushed.
+        if !slot.listed {
+            let look = blocks.look(slot, engine, counters, now);
+            slot.arm(index, tcp.min(slot.deadline).min(look), wheel);
+        }
     }
 
     fn free_slot(&mut self, index: u32) {
@@ -357,7 +389,7 @@ fn engine(caps: &Caps, seed: u64, rto_min: Duration, now: Instant) -> Engine {
 fn cookies_from(config: &Config) -> usize {
     match config.tcp.syn_cookies {
         SynCookies::Always => 0,
-        SynCookies::Auto => config.tcp.half_open.min(config.workers.connections.div_ceil(2)) as usize,
+        SynCookies::Auto => config.tcp.half_open.min(config.workers.active().div_ceil(2)) as usize,
         SynCookies::Off => usize::MAX,
     }
 }
@@ -377,6 +409,8 @@ impl<S> Slot<S> {
         self.recovery = Recovery::new(mss);
         self.challenge_at = Instant::ZERO;
         self.stuck = mtu::Stuck::default();
+        self.seen = 0;
+        self.offer = Offer::default();
         self.armed = Instant::FAR;
         self.expired = false;
         self.deadline = deadline;
@@ -442,6 +476,9 @@ impl<S: Default> Default for Slot<S> {
             recovery: Recovery::default(),
             challenge_at: Instant::ZERO,
             stuck: mtu::Stuck::default(),
+            path: PathMtu::default(),
+            seen: 0,
+            offer: Offer::default(),
             session: S::default(),
         }
     }

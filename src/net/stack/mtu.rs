@@ -4,7 +4,7 @@
 //! for a path that carries nothing large and says so to nobody (RFC 4821, RFC 8899). Refuses the sizes: `pmtu` has the rule. Costs
 //! a comparison or two a turn, and nothing for a segment.
 
-use super::{Phase, Slot, Stack, wire};
+use super::{Phase, Session, Slot, Stack, wire};
 use crate::limits::SEGMENTS_PER_TURN;
 use crate::net::flow::FlowTable;
 use crate::net::key::FlowKey;
@@ -25,7 +25,7 @@ pub(super) struct Stuck {
     timeouts: u8,
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Acts on the reports of packets too big that arrived here or at other workers; once per turn. What this worker leaves for
     /// the others it reads again itself, and has no connection for it.
     #[inline]

@@ -1,7 +1,7 @@
 //! Receiving: a burst in, connections changed.
 
 use super::accept::Stranger;
-use super::{Phase, Stack, mtu, wire};
+use super::{Phase, Session, Stack, mtu, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
 use crate::net::tcb::Wire;
@@ -25,10 +25,11 @@ struct Work {
     segment: Segment,
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Takes one burst from the port and gives each segment to its connection. Returns the number of frames.
     pub fn receive(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.refresh();
+        self.blocks.turn(now);
         self.tx.tap.follow(&self.counters.tap, now.nanos());
         let mut burst = core::mem::take(&mut self.burst);
         let received = port.receive(&mut burst);
@@ -176,6 +177,7 @@ impl<P: Port, S: Default> Stack<P, S> {
                 tcb.quicken(now);
                 tcb.set_path(path);
             });
+            slot.arm(index, self.blocks.first_look(now), &mut self.wheel);
         }
         self.changed.push(index, slot);
         if !self.unresolved.is_empty() {

@@ -88,6 +88,11 @@ impl Recovery {
         usize::from(self.mss)
     }
 
+    /// The smoothed round trip, at most a second; zero: unknown.
+    pub(super) fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.srtt.min(1_000_000).into())
+    }
+
     /// Notes that SND.UNA moved by `acked` bytes to `una`.
     #[inline]
     pub(super) fn advanced(&mut self, acked: u32, una: u32, nxt: u32, now: Instant) -> Heard {

@@ -5,7 +5,7 @@
 
 use super::receive::{FIN, RST, SYN};
 use super::recovery::Heard;
-use super::{Phase, Settings, Slot, Stack};
+use super::{Phase, Session, Settings, Slot, Stack};
 use crate::net::ip::Segment;
 use crate::net::tcb::{Engine, Standing, Tcb};
 use crate::port::Port;
@@ -68,7 +68,7 @@ impl<S> Slot<S> {
     }
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Gives smoltcp an acceptable segment, or does what it means.
     #[inline]
     pub(super) fn heed(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {

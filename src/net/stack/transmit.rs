@@ -1,6 +1,6 @@
 //! Transmitting: each changed connection flushes a bounded number of segments, then its slot is brought up to date.
 
-use super::{Phase, Slot, Stack, wire};
+use super::{Phase, Session, Slot, Stack, wire};
 use crate::limits::SEGMENTS_PER_TURN;
 use crate::net::tcb::{State, Tcb, Wire};
 use crate::net::timewait;
@@ -20,7 +20,7 @@ enum After {
     Free(Counter),
 }
 
-impl<P: Port, S: Default> Stack<P, S> {
+impl<P: Port, S: Session> Stack<P, S> {
     /// Flushes the changed connections, then the queue. Returns how many frames the port took.
     pub fn transmit(&mut self, port: &mut P, now: Instant) -> usize {
         let changed = self.changed.now_len;
@@ -53,7 +53,7 @@ impl<P: Port, S: Default> Stack<P, S> {
     fn flush(&mut self, port: &mut P, index: u32, now: Instant) -> After {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
-        let Some(tcb) = slot.tcb.as_mut() else { return After::Rest };
+        let Some(tcb) = slot.tcb.as_mut() else { return self.flush_parked(port, index, now) };
         let mut wire = wire!(self, port, slot.l2.as_ref());
         let mut rest = None;
         let mut more = true;
@@ -88,6 +88,15 @@ impl<P: Port, S: Default> Stack<P, S> {
             self.resolve_later(port, to, now);
         }
         rest.unwrap_or_else(|| self.settle(index, now))
+    }
+
+    /// A connection on the list without a socket was parked when it ended.
+    #[cold]
+    fn flush_parked(&mut self, port: &mut P, index: u32, now: Instant) -> After {
+        if self.slots[index as usize].phase != Phase::Ended {
+            return After::Rest;
+        }
+        if self.end_parked(port, index, now) { After::Free(ended(&self.slots[index as usize])) } else { After::Blocked }
     }
 
     /// Follows the socket's state and arms the timer.

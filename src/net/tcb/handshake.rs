@@ -1,7 +1,7 @@
 //! Handshakes without a socket, and sockets without a handshake.
 //!
-//! Owns the SYN-ACK that answers a SYN of which nothing is kept, and how a socket comes to the state of a connection that
-//! began elsewhere. Refuses to judge who deserves one: the stack does.
+//! Owns segments that no socket sends, such as the SYN-ACK that answers a SYN of which nothing is kept, and how a socket comes
+//! to the state of a connection that began elsewhere or was parked. Refuses to judge who deserves one: the stack does.
 
 use super::{Engine, PacketIn, Tcb, Wire, address, capabilities, discard, smol};
 use crate::mem::Block;
@@ -9,10 +9,11 @@ use crate::net::key::FlowKey;
 use crate::port::Port;
 use crate::time::Instant;
 use core::net::IpAddr;
+use core::time::Duration;
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, TxToken};
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant as SmolInstant;
-use smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::{IpAddress, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
 /// A TCP header with the MSS option alone.
 const SYN_ACK_LEN: usize = 24;
@@ -28,15 +29,84 @@ pub struct Quiescent {
     pub snd_nxt: u32,
     /// The next sequence number to receive.
     pub rcv_nxt: u32,
-    /// The largest segment the peer takes, in bytes; None: it did not say.
+    /// What the peer's SYN said.
+    pub offer: Offer,
+}
+
+/// An established connection without a socket.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Parked {
+    /// Where both ends stand.
+    pub connection: Quiescent,
+    /// The peer's window as last told, not scaled.
+    pub window: u16,
+    /// The round trip of the path, as far as it is known.
+    pub round_trip: Duration,
+}
+
+/// What a peer said in its SYN and never says again (RFC 9293, 3.7.1; RFC 7323, 2; RFC 2018).
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub struct Offer {
+    /// The largest segment it takes, in bytes; None: it did not say.
     pub mss: Option<u16>,
-    /// The peer's window scale, if scaling was negotiated.
+    /// Its window scale, if it offered one.
     pub window_scale: Option<u8>,
-    /// Whether selective acknowledgments were negotiated.
+    /// Whether it permits selective acknowledgments.
     pub sack: bool,
 }
 
+impl Offer {
+    /// The offer of a TCP header, read as smoltcp reads it; nothing when it cannot.
+    pub fn of(tcp: &[u8]) -> Offer {
+        let unspecified = IpAddress::v4(0, 0, 0, 0);
+        let packet = TcpPacket::new_checked(tcp);
+        let sums = ChecksumCapabilities::ignored();
+        match packet.and_then(|packet| TcpRepr::parse(&packet, &unspecified, &unspecified, &sums)) {
+            Ok(TcpRepr { max_seg_size, window_scale, sack_permitted, .. }) => {
+                Offer { mss: max_seg_size, window_scale, sack: sack_permitted }
+            }
+            Err(_) => Offer::default(),
+        }
+    }
+}
+
 impl<P: Port> Wire<'_, P> {
+    /// Sends an ACK without data that no socket sends.
+    pub fn bare_ack(&mut self, key: &FlowKey, seq: u32, ack: u32, window: u16) {
+        self.bare(key, TcpControl::None, seq, ack, window);
+    }
+
+    /// Sends an RST that no socket sends.
+    pub fn bare_reset(&mut self, key: &FlowKey, seq: u32, ack: u32) {
+        self.bare(key, TcpControl::Rst, seq, ack, 0);
+    }
+
+    fn bare(&mut self, key: &FlowKey, control: TcpControl, seq: u32, ack: u32, window: u16) {
+        let (local, remote) = (address(key.local_ip()), address(key.remote_ip()));
+        let tcp = TcpRepr {
+            src_port: key.local_port,
+            dst_port: key.remote_port,
+            control,
+            seq_number: TcpSeqNumber(seq as i32),
+            ack_number: Some(TcpSeqNumber(ack as i32)),
+            window_len: window,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let ip = IpRepr::new(local, remote, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let sums = ChecksumCapabilities::ignored();
+        let fill = |bytes: &mut [u8]| {
+            ip.emit(&mut *bytes, &sums);
+            let mut packet = TcpPacket::new_unchecked(&mut bytes[ip.header_len()..]);
+            tcp.emit(&mut packet, &local, &remote, &sums);
+        };
+        self.emit(ip.buffer_len(), fill);
+    }
+
     /// Sends a SYN-ACK for which there is no socket. It offers a segment size and nothing else.
     pub fn syn_ack(&mut self, key: &FlowKey, isn: u32, ack: u32, window: u16) {
         let ends = (key.local_ip(), key.remote_ip());
@@ -84,7 +154,7 @@ impl Tcb {
     /// when no connection can be like this.
     pub fn import(block: Block, rx_ring: usize, connection: &Quiescent, mtu: u16, now: Instant) -> Option<Tcb> {
         let mut syn = [0; SYN_MAX];
-        let len = connection.write_syn(&mut syn);
+        let len = connection.write(TcpControl::Syn, 0, &mut syn);
         let mut engine = Engine::choosing(connection.snd_nxt.wrapping_sub(1), mtu, now);
         let mut tcb = Tcb::listen(block, rx_ring, &connection.key);
         engine.replay(&mut tcb, &syn[..len], mtu, now);
@@ -95,22 +165,35 @@ impl Tcb {
         tcb.set.with(|set| engine.iface.poll_egress(smol(now), &mut Replay { mtu, packet: None }, set));
         Some(tcb)
     }
+
+    /// Whether a socket made anew could go on where this one is in the middle of a turn: everything sent was acknowledged and
+    /// everything received was read. What was not acknowledged yet, what is sent next acknowledges.
+    pub(crate) fn is_replaceable(&mut self) -> bool {
+        self.socket(|s| s.state() == State::Established && s.send_queue() == 0 && s.recv_queue() == 0)
+    }
+
+    /// Whether smoltcp has nothing to do for an open connection: nothing to send, acknowledge, repeat or hand over.
+    pub(crate) fn is_quiescent(&mut self, engine: &mut Engine, now: Instant) -> bool {
+        self.is_replaceable() && engine.poll_at(now, self).is_none()
+    }
 }
 
 impl Quiescent {
-    /// Writes the SYN that would have begun the connection; returns its length.
-    fn write_syn(&self, out: &mut [u8; SYN_MAX]) -> usize {
+    /// Writes the peer's SYN that would have begun the connection, or else its ACK of everything with this window, not
+    /// scaled; returns its length.
+    fn write(&self, control: TcpControl, window: u16, out: &mut [u8; SYN_MAX]) -> usize {
         let (from, to) = (address(self.key.remote_ip()), address(self.key.local_ip()));
+        let syn = control == TcpControl::Syn;
         let tcp = TcpRepr {
             src_port: self.key.remote_port,
             dst_port: self.key.local_port,
-            control: TcpControl::Syn,
-            seq_number: TcpSeqNumber(self.rcv_nxt.wrapping_sub(1).cast_signed()),
-            ack_number: None,
-            window_len: 0,
-            window_scale: self.window_scale,
-            max_seg_size: self.mss,
-            sack_permitted: self.sack,
+            control,
+            seq_number: TcpSeqNumber(self.rcv_nxt.wrapping_sub(u32::from(syn)).cast_signed()),
+            ack_number: (!syn).then_some(TcpSeqNumber(self.snd_nxt.cast_signed())),
+            window_len: window,
+            window_scale: self.offer.window_scale.filter(|_| syn),
+            max_seg_size: self.offer.mss.filter(|_| syn),
+            sack_permitted: self.offer.sack && syn,
             sack_ranges: [None; 3],
             timestamp: None,
             payload: &[],
@@ -125,6 +208,21 @@ impl Quiescent {
 }
 
 impl Engine {
+    /// An established socket that goes on with a parked connection. Its handshake seems to have begun a round trip ago on the
+    /// quickened clock: that is all it knows of the path, and its congestion window is that of a new connection (RFC 5681,
+    /// 4.1 asks for no more than that after an idle time). None when no connection can be like this.
+    pub fn revive(&mut self, block: Block, rx_ring: usize, parked: &Parked, mtu: u16, now: Instant) -> Option<Tcb> {
+        let Parked { connection, window, round_trip } = parked;
+        let began = Instant::from_nanos(now.nanos().saturating_sub(round_trip.as_nanos() as u64));
+        let mut tcb = Tcb::import(block, rx_ring, connection, mtu, began)?;
+        tcb.quicken(began);
+        let mut ack = [0; SYN_MAX];
+        let len = connection.write(TcpControl::None, *window, &mut ack);
+        let local = tcb.local(now, self.pace);
+        self.replay(&mut tcb, &ack[..len], mtu, local);
+        (tcb.state() == State::Established).then_some(tcb)
+    }
+
     /// Gives a packet to a socket whose answers go nowhere.
     pub(super) fn replay(&mut self, tcb: &mut Tcb, packet: &[u8], mtu: u16, now: Instant) {
         let mut device = Replay { mtu, packet: Some(packet) };
@@ -166,7 +264,12 @@ struct Nowhere;
 
 impl TxToken for Nowhere {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        discard(len, f)
+        // A SYN-ACK or RST: clearing room for the longest packet would cost more than the handshake.
+        let mut scratch = [0; 2 * SYN_MAX];
+        match scratch.get_mut(..len) {
+            Some(room) => f(room),
+            None => discard(len, f),
+        }
     }
 }
 
@@ -236,7 +339,7 @@ mod tests {
         for key in &KEYS {
             for (snd_nxt, rcv_nxt) in [(0, 0), (1, u32::MAX), (u32::MAX, 1), (0x8000_0000, 0x7fff_ffff)] {
                 let connection =
-                    Quiescent { key: *key, snd_nxt, rcv_nxt, mss: Some(536), window_scale: None, sack: false };
+                    Quiescent { key: *key, snd_nxt, rcv_nxt, offer: Offer { mss: Some(536), ..Offer::default() } };
                 let mut tcb = Tcb::import(block(), 4096, &connection, MTU, Instant::ZERO).unwrap();
                 let mut engine = Engine::new(MTU, 1, Instant::ZERO);
                 let first = segment(key, rcv_nxt, snd_nxt, 0x18, 900, b"hello");
@@ -257,8 +360,12 @@ mod tests {
 
     #[test]
     fn an_imported_connection_answers_a_wrong_acknowledgment_with_rst_and_stays() {
-        let connection =
-            Quiescent { key: KEYS[0], snd_nxt: 5, rcv_nxt: 9, mss: None, window_scale: Some(7), sack: true };
+        let connection = Quiescent {
+            key: KEYS[0],
+            snd_nxt: 5,
+            rcv_nxt: 9,
+            offer: Offer { mss: None, window_scale: Some(7), sack: true },
+        };
         let mut tcb = Tcb::import(block(), 4096, &connection, MTU, Instant::ZERO).unwrap();
         let mut engine = Engine::new(MTU, 1, Instant::ZERO);
         on_wire(&segment(&KEYS[0], 9, 6, 0x10, 900, b""), |wire, wrong| {
@@ -271,7 +378,45 @@ mod tests {
     #[test]
     fn what_is_no_connection_is_not_imported() {
         let key = FlowKey { remote_port: 0, ..KEYS[0] };
-        let connection = Quiescent { key, snd_nxt: 5, rcv_nxt: 9, mss: None, window_scale: None, sack: false };
+        let connection = Quiescent { key, snd_nxt: 5, rcv_nxt: 9, offer: Offer::default() };
         assert!(Tcb::import(block(), 4096, &connection, MTU, Instant::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_parked_connection_is_established_at_once_with_the_window_and_timeout_it_had() {
+        for key in &KEYS {
+            let offer = Offer { mss: Some(1_000), window_scale: Some(1), sack: true };
+            let connection = Quiescent { key: *key, snd_nxt: u32::MAX - 9, rcv_nxt: 7, offer };
+            let ms = Duration::from_millis;
+            for (round_trip, timeout) in [(ms(0), ms(200)), (ms(300), ms(900))] {
+                let parked = Parked { connection, window: 600, round_trip };
+                let now = Instant::from_millis(50_000);
+                let mut engine = Engine::new(MTU, 1, Instant::ZERO).with_rto_min(ms(200));
+                let mut tcb = engine.revive(block(), 4096, &parked, MTU, now).unwrap();
+                assert!(tcb.is_quiescent(&mut engine, now));
+                assert_eq!(tcb.send(&[b'x'; 2000]), 2000);
+                assert!(!tcb.is_quiescent(&mut engine, now));
+                let sent = on_wire(&[], |wire, _| while engine.send(now, &mut tcb, wire) {});
+                let tcp = 14 + if key.remote_ip().is_ipv4() { 20 } else { 40 };
+                let at = |frame: &SimFrame, at: usize| {
+                    u32::from_be_bytes(frame.bytes()[tcp + at..tcp + at + 4].try_into().unwrap())
+                };
+                assert_eq!((at(&sent[0], 4), at(&sent[0], 8)), (u32::MAX - 9, 7));
+                // 1,200 bytes of window, in segments of 1,000.
+                let lengths: Vec<usize> = sent.iter().map(|frame| frame.bytes().len() - tcp - 20).collect();
+                assert_eq!(lengths, [1_000, 200]);
+                assert_eq!(engine.poll_at(now, &mut tcb), Some(now + timeout));
+            }
+        }
+    }
+
+    #[test]
+    fn an_offer_is_what_smoltcp_reads() {
+        let mut syn = segment(&KEYS[0], 999, 0, 2, 1000, &[2, 4, 0x05, 0xb4, 1, 3, 3, 15, 4, 2, 1, 1]);
+        syn[32] = 0x80;
+        // A scale beyond 14 is 14 (RFC 7323, 2.3).
+        assert_eq!(Offer::of(&syn[20..]), Offer { mss: Some(1460), window_scale: Some(14), sack: true });
+        assert_eq!(Offer::of(&segment(&KEYS[0], 999, 0, 2, 1000, &[])[20..]), Offer::default());
+        assert_eq!(Offer::of(&syn[20..50]), Offer::default(), "cut off");
     }
 }

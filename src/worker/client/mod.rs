@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::mem::Arena;
 use crate::net::isn::Isn;
 use crate::net::neighbor::Neighbors;
-use crate::net::stack::{self, ConnId, Stack, StackParts};
+use crate::net::stack::{self, ConnId, Session, Stack, StackParts};
 use crate::port::{BURST_MAX, Port};
 use crate::telemetry::{Counter, Counters};
 use crate::time::{Instant, Now};
@@ -170,7 +170,7 @@ impl<P: Port, C: Caller> ClientWorker<P, C> {
     }
 
     /// The connections below the sessions, to look at.
-    pub fn stack(&self) -> &Stack<P, impl Default> {
+    pub fn stack(&self) -> &Stack<P, impl Session> {
         &self.stack
     }
 

@@ -7,7 +7,7 @@ use super::ClientShared;
 use super::caller::{Answer, Ask, Caller, Fault};
 use crate::http::answer::{self, AnswerFraming, AnswerHead};
 use crate::http::body::{Decoder, Framing};
-use crate::net::stack::{Conn, ConnId, Event};
+use crate::net::stack::{Conn, ConnId, Event, Session};
 use crate::time::Instant;
 
 /// A request under way.
@@ -68,6 +68,9 @@ enum Step {
     Done(Answer),
     Broken(Fault),
 }
+
+/// Who asks holds a connection to use it: it is not parked.
+impl Session for H1Client {}
 
 impl H1Client {
     /// Notes when the connection was begun.
