@@ -212,6 +212,9 @@ impl<P: Port, S: Session> Stack<P, S> {
         now: Instant,
     ) -> Result<(), Counter> {
         let Segment { key, seq, ack, .. } = *stranger.segment;
+        if self.free_len == 0 {
+            return Err(Counter::DropConnectionLimit);
+        }
         if !self.quota.has_room(&key) {
             return Err(Counter::DropSourceLimit);
         }

@@ -209,8 +209,7 @@ impl Quiescent {
 
 impl Engine {
     /// An established socket that goes on with a parked connection. Its handshake seems to have begun a round trip ago on the
-    /// quickened clock: that is all it knows of the path, and its congestion window is that of a new connection (RFC 5681,
-    /// 4.1 asks for no more than that after an idle time). None when no connection can be like this.
+    /// quickened clock: that is all it knows of the path. None when no connection can be like this.
     pub fn revive(&mut self, block: Block, rx_ring: usize, parked: &Parked, mtu: u16, now: Instant) -> Option<Tcb> {
         let Parked { connection, window, round_trip } = parked;
         let began = Instant::from_nanos(now.nanos().saturating_sub(round_trip.as_nanos() as u64));
@@ -218,8 +217,7 @@ impl Engine {
         tcb.quicken(began);
         let mut ack = [0; SYN_MAX];
         let len = connection.write(TcpControl::None, *window, &mut ack);
-        let local = tcb.local(now, self.pace);
-        self.replay(&mut tcb, &ack[..len], mtu, local);
+        self.replay(&mut tcb, &ack[..len], mtu, now);
         (tcb.state() == State::Established).then_some(tcb)
     }
 
