@@ -147,6 +147,7 @@ impl Plan {
         if rng.chance(125_000) {
             plan.config.tcp.syn_cookies = SynCookies::Always;
         }
+        draw_parking(&mut plan, &mut rng.fork());
         if plan.site.requests_max > 0 {
             plan.clients.iter_mut().for_each(|client| client.requests.truncate(plan.site.requests_max));
         }
@@ -294,6 +295,17 @@ fn draw_limits(plan: &mut Plan, rng: &mut Rng) {
         // No way out of the own network: who is not there is not answered.
         plan.config.port.gateways.clear();
     }
+}
+
+/// Fewer places with socket and rings than connections in half of the runs, so that idle ones are parked all the time.
+fn draw_parking(plan: &mut Plan, rng: &mut Rng) {
+    let (workers, tcp) = (&mut plan.config.workers, &mut plan.config.tcp);
+    if rng.chance(500_000) {
+        workers.active = Some(workers.connections.min(16));
+        let ms = *rng.pick(&[2, 50, 1000]);
+        tcp.park_after = Duration::from_millis(ms);
+    }
+    tcp.bulk_rings = *rng.pick(&[0, 1, 4]);
 }
 
 fn draw_host(index: usize, family: u64, weather: Weather, vlan: Option<u16>, rng: &mut Rng) -> HostPlan {

@@ -15,6 +15,11 @@ use crate::net::timewait::{self, Verdict};
 use crate::port::Port;
 use crate::telemetry::Counter;
 use crate::time::Instant;
+use core::time::Duration;
+
+/// After an acknowledged cookie found no place, strangers' acknowledgments are answered by silence for so long: the time in
+/// which its peer, to which nothing was said, sends it again at first (RFC 6298, 2).
+const COOKIE_WAITS: Duration = Duration::from_secs(3);
 
 /// A segment whose 4-tuple no slot has.
 #[derive(Copy, Clone)]
@@ -80,11 +85,16 @@ impl<P: Port, S: Session> Stack<P, S> {
             let (irs, cookie) = (segment.seq.wrapping_sub(1), segment.ack.wrapping_sub(1));
             if let Some(mss) = self.cookies.judge(&segment.key, irs, cookie, now) {
                 if let Err(reason) = self.resume(port, stranger, listener, mss, now) {
+                    self.cookie_waits = now + COOKIE_WAITS;
                     self.turn_away(port, stranger, reason, now);
                 }
                 return;
             }
             self.counters.inc(Counter::SynCookieInvalid);
+            // It may come behind one that found no place and will be sent again.
+            if now < self.cookie_waits {
+                return self.drop_segment(Counter::DropNoConnection);
+            }
         }
         self.refuse(port, stranger, Counter::DropNoConnection, now);
     }

@@ -128,6 +128,8 @@ pub struct Stack<P: Port, S> {
     engine: Engine,
     isn: Isn,
     cookies: Cookies,
+    /// Until then an acknowledged cookie that found no place may come again.
+    cookie_waits: Instant,
     link: Link<P::Frame>,
     flows: FlowTable,
     quota: SourceQuota,
@@ -237,6 +239,7 @@ impl<P: Port, S: Session> Stack<P, S> {
             engine: engine(&caps, isn::subkey(secret, 0)[0], tcp.rto_min, now),
             isn,
             cookies: Cookies::new(isn::subkey(secret, 2)),
+            cookie_waits: Instant::ZERO,
             link,
             flows: FlowTable::new(arena, connections, [secret[1], secret[2]])?,
             quota: SourceQuota::new(arena, connections, tcp.connections_per_source, isn::subkey(secret, 3))?,
