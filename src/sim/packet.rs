@@ -223,6 +223,18 @@ pub fn packet(source: IpAddr, destination: IpAddr, protocol: u8, mut payload: Ve
     header
 }
 
+/// What a router at `ip` says of a frame of the gateway's whose packet is larger than `mtu` (RFC 792 and 1191; RFC 4443,
+/// 3.2).
+pub fn too_big(frame: &[u8], gateway: &Identity, mac: Mac, router: IpAddr, mtu: usize) -> Option<Vec<u8>> {
+    let Ip { source, l3, l4, end, .. } = ip(frame)?;
+    let (head, protocol, quoted, ether_type) = match source {
+        IpAddr::V4(_) => ([3, 4], ICMP, l4 + 8, IPV4),
+        IpAddr::V6(_) => ([2, 0], ICMPV6, end.min(l3 + 1232), IPV6),
+    };
+    let message = [&head[..], &[0, 0], &(mtu as u32).to_be_bytes(), &frame[l3..quoted.min(end)]].concat();
+    Some(wrap(gateway.mac, mac, gateway.vlan, ether_type, &packet(router, source, protocol, message, 2)))
+}
+
 /// A SYN with an MSS option (RFC 9293, 3.1).
 pub fn syn(source: (IpAddr, u16), destination: (IpAddr, u16), seq: u32) -> Vec<u8> {
     let mut segment = Vec::with_capacity(24);

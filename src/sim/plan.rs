@@ -148,6 +148,7 @@ impl Plan {
             plan.config.tcp.syn_cookies = SynCookies::Always;
         }
         draw_parking(&mut plan, &mut rng.fork());
+        draw_paths(&mut plan, &mut rng.fork());
         if plan.site.requests_max > 0 {
             plan.clients.iter_mut().for_each(|client| client.requests.truncate(plan.site.requests_max));
         }
@@ -170,7 +171,7 @@ impl Plan {
     /// Whether something besides the gateway may lose, delay or damage a frame.
     pub fn impaired(&self) -> bool {
         let clean = |wire: &Impairment| {
-            wire.loss_ppm + wire.duplicate_ppm + wire.reorder_ppm + wire.corrupt_ppm == 0 && wire.queue == 0
+            wire.loss_ppm + wire.duplicate_ppm + wire.reorder_ppm + wire.corrupt_ppm == 0 && wire.queue + wire.mtu == 0
         };
         let hosts = self.hosts.iter().all(|host| clean(&host.up) && clean(&host.down));
         let loads = self.loads.iter().all(|load| clean(&load.up) && clean(&load.down));
@@ -306,6 +307,18 @@ fn draw_parking(plan: &mut Plan, rng: &mut Rng) {
         tcp.park_after = Duration::from_millis(ms);
     }
     tcp.bulk_rings = *rng.pick(&[0, 1, 4]);
+}
+
+/// Narrow paths to some stations: less fits than both ends think.
+fn draw_paths(plan: &mut Plan, rng: &mut Rng) {
+    let hosts = plan.hosts.iter_mut().map(|host| (host.place.ip, &mut host.down));
+    let loads = plan.loads.iter_mut().map(|load| (load.place.ip, &mut load.down));
+    for (ip, down) in hosts.chain(loads) {
+        if rng.chance(100_000) {
+            down.mtu = if ip.is_ipv6() { *rng.pick(&[1400, 1280]) } else { *rng.pick(&[1400, 1280, 800, 552]) };
+            down.tells = rng.chance(700_000);
+        }
+    }
 }
 
 fn draw_host(index: usize, family: u64, weather: Weather, vlan: Option<u16>, rng: &mut Rng) -> HostPlan {

@@ -33,8 +33,10 @@ pub enum Stray {
     Conflict,
     /// A redirect (RFC 4861, 4.5).
     Redirect,
-    /// Destination unreachable (RFC 792).
+    /// Destination unreachable (RFC 792), about nothing of the gateway's.
     Unreachable,
+    /// The same, about a segment that the gateway may have sent.
+    SoftError,
     /// A chain of more bytes than a frame has room for.
     Chain,
 }
@@ -58,6 +60,7 @@ impl Stray {
         Stray::Conflict,
         Stray::Redirect,
         Stray::Unreachable,
+        Stray::SoftError,
         Stray::Chain,
     ];
 
@@ -76,6 +79,7 @@ impl Stray {
             Stray::Conflict => Counter::DropAddressConflict,
             Stray::Redirect => Counter::DropNeighbor,
             Stray::Unreachable => Counter::DropIcmp,
+            Stray::SoftError => Counter::DropIcmpError,
             Stray::Chain => Counter::DropChain,
         }
     }
@@ -126,6 +130,11 @@ impl Stray {
                 IpAddr::V6(_) => unreachable!("an IPv4 address was asked for"),
             },
             Stray::Redirect => icmp(ICMPV6, [&[137, 0, 0, 0, 0, 0, 0, 0][..], &[0; 32]].concat()),
+            Stray::SoftError => {
+                let segment = [&[0, 80, 0, 9][..], &[0; 16]].concat();
+                let quoted = packet::packet(address(gateway, false), STRANGER_V4.into(), TCP, segment, 16);
+                icmp(ICMP, [&[3, 1, 0, 0, 0, 0, 0, 0][..], &quoted].concat())
+            }
             Stray::Unreachable => icmp(ICMP, [&[3, 1, 0, 0, 0, 0, 0, 0][..], &udp(gateway)].concat()),
         };
         let chain = if self == Stray::Chain { vec![0x44; 3000] } else { Vec::new() };

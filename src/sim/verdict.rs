@@ -142,8 +142,8 @@ fn excusable<N: Node>(world: &World<N>, client: &Client) -> bool {
 
 /// Wires lose nothing but what they say they lose.
 fn judge_wires(wires: Tally, faults: &mut Vec<String>) {
-    let Tally { offered, delivered, lost, duplicated, overflowed, cut, in_flight, .. } = wires;
-    if offered + duplicated != delivered + lost + overflowed + cut + in_flight {
+    let Tally { offered, delivered, lost, duplicated, overflowed, cut, oversized, in_flight, .. } = wires;
+    if offered + duplicated != delivered + lost + overflowed + cut + oversized + in_flight {
         faults.push(format!("the wires' own counts differ: {wires:?}"));
     }
 }

@@ -5,6 +5,7 @@
 //! headers, so corruption stands for what happens inside switches and buses and falls on IP packets only, one bit each,
 //! which every Internet checksum catches.
 
+use super::packet;
 use super::rng::Rng;
 use crate::time::Instant;
 use core::cmp::Reverse;
@@ -32,6 +33,10 @@ pub struct Impairment {
     pub bits_per_s: Option<u64>,
     /// Frames in flight at most, 0: no limit; further ones are lost.
     pub queue: usize,
+    /// The largest IP packet that fits, 0: any. Larger ones are lost.
+    pub mtu: usize,
+    /// A router tells the sender what did not fit; otherwise the wire is a black hole (RFC 2923).
+    pub tells: bool,
 }
 
 /// What a wire did.
@@ -53,6 +58,8 @@ pub struct Tally {
     pub overflowed: u64,
     /// Frames lost because the wire was cut.
     pub cut: u64,
+    /// Frames with an IP packet that did not fit.
+    pub oversized: u64,
     /// Frames under way.
     pub in_flight: u64,
 }
@@ -70,6 +77,7 @@ impl Tally {
             corrupted: self.corrupted + other.corrupted,
             overflowed: self.overflowed + other.overflowed,
             cut: self.cut + other.cut,
+            oversized: self.oversized + other.oversized,
             in_flight: self.in_flight + other.in_flight,
         }
     }
@@ -93,6 +101,8 @@ pub struct Wire {
     /// When the last frame that keeps its place arrives.
     last_due: Instant,
     cut: bool,
+    /// What did not fit and somebody is to be told of.
+    oversized: Vec<Vec<u8>>,
     tally: Tally,
 }
 
@@ -107,6 +117,7 @@ impl Wire {
             sent_at: Instant::ZERO,
             last_due: Instant::ZERO,
             cut: false,
+            oversized: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -136,6 +147,11 @@ impl Wire {
         self.tally.offered += 1;
         if self.cut {
             self.tally.cut += 1;
+        } else if self.impairment.mtu > 0 && ip_len(&frame) > self.impairment.mtu {
+            self.tally.oversized += 1;
+            if self.impairment.tells {
+                self.oversized.push(frame);
+            }
         } else if self.impairment.queue > 0 && self.flight.len() >= self.impairment.queue {
             self.tally.overflowed += 1;
         } else if self.rng.chance(self.impairment.loss_ppm) {
@@ -143,6 +159,11 @@ impl Wire {
         } else {
             self.carry(now, frame);
         }
+    }
+
+    /// What did not fit since this was last asked, if a router tells, and what fits.
+    pub fn take_oversized(&mut self) -> (Vec<Vec<u8>>, usize) {
+        (core::mem::take(&mut self.oversized), self.impairment.mtu)
     }
 
     fn carry(&mut self, now: Instant, mut frame: Vec<u8>) {
@@ -196,6 +217,11 @@ impl Wire {
         self.tally.delivered += 1;
         self.flight.pop().map(|Reverse(next)| next.frame)
     }
+}
+
+/// The length of a frame's IP packet; 0 without one.
+fn ip_len(frame: &[u8]) -> usize {
+    packet::ip(frame).map_or(0, |ip| ip.end - ip.l3)
 }
 
 /// Flips one bit of an IP packet; false for other frames, which stay whole.

@@ -425,7 +425,26 @@ impl<N: Node> World<N> {
                 down.send(self.now, frame.to_vec());
             }
         }
+        self.report_oversized();
         if known { Ok(()) } else { Err(format!("to the unknown station {:02x?}", header.destination)) }
+    }
+}
+
+impl<N: Node> World<N> {
+    /// The router of each wire tells the gateway what did not fit.
+    fn report_oversized(&mut self) {
+        let World { stations, loads, gateway, now, .. } = self;
+        let hosts =
+            stations.iter_mut().map(|station| (station.host.place().clone(), &mut station.up, &mut station.down));
+        let loads = loads.iter_mut().map(|load| (load.plan().place.clone(), &mut load.up, &mut load.down));
+        for (place, up, down) in hosts.chain(loads) {
+            let (frames, mtu) = down.take_oversized();
+            for frame in frames {
+                if let Some(report) = packet::too_big(&frame, gateway.identity(), place.mac, place.link_ip, mtu) {
+                    up.send(*now, report);
+                }
+            }
+        }
     }
 }
 

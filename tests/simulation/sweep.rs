@@ -22,6 +22,17 @@ const FAILURES_MAX: usize = 5;
 const UNSEEN: &[(Counter, &str)] = &[
     (Counter::DropDriver, "the runtime counts it for a driver that refuses frames"),
     (Counter::DropNeighborLimit, "takes 4,096 neighbours; the tests of net::neighbor fill the table"),
+    (Counter::DropSourceLimit, "a source that is refused fails by design; scripts tests/tcp/limit-source*.pkt have it"),
+    (Counter::TooBigLost, "takes 64 reports within a turn of another worker; the tests of net::neighbor have them"),
+    (Counter::NeighborContested, "nobody here takes another's address; the tests of net::link forge answers"),
+    (Counter::NeighborUpheld, "as above"),
+    (Counter::NeighborMoved, "as above"),
+    (Counter::NeighborEvicted, "takes 4,096 neighbours; the tests of net::neighbor fill the table"),
+    (Counter::NeighborRefused, "takes 100 new neighbours in a second; the tests of net::link have them"),
+    (
+        Counter::ParkedLate,
+        "takes a parked connection's deadline while every place is busy; park-deadline-late.pkt has it",
+    ),
     (Counter::DropFlowTable, "takes many equal hashes under a secret; the tests of net::flow fill a bucket"),
     (Counter::HttpHeadBuffers, "takes 65 large heads at once on one worker; a scenario of its own has them"),
 ];
