@@ -186,6 +186,8 @@ fn config(root: &Section, plan: &Plan, port: PortConfig) -> Config {
             rx_ring: ring("rx_ring", 8 * 1024),
             tx_ring: ring("tx_ring", 4 * 1024),
             half_open: connections,
+            // Only answers take them.
+            bulk_rings: 0,
             handshake_timeout: plan.connect_timeout,
             time_wait: TIME_WAIT,
             ..TcpConfig::default()
