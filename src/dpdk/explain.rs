@@ -31,6 +31,7 @@ const LCORES: &str =
     "an lcore is a number below 128, as in -l 0,2-3; a CPU beyond that gets a lower one: --lcores 0@0,1@200";
 const VFIO: &str = "see who drives the card and the others of its IOMMU group, which must be bound or unbound, too: \
                     scripts/nic.sh\nas another user than root: deploy/systemd/70-penstock-vfio.rules";
+const IOMMU: &str = "modprobe vfio_iommu_type1 (as root), through which vfio-pci reaches the IOMMU";
 const DRIVER: &str = "check the driver's name in the device argument; install all network drivers with: apt-get install \
                       librte-meta-net";
 
@@ -49,6 +50,7 @@ const CAUSES: &[Cause] = &[
     cause("lcores argument", CPUS),
     cause("/dev/vfio/", VFIO),
     cause("group is not viable", VFIO),
+    cause("no supported iommu extensions", IOMMU),
     cause("failed to parse device", DRIVER),
     cause("unable to parse device", DRIVER),
     cause("cannot open shared object", DRIVER),
@@ -183,6 +185,9 @@ mod tests {
     fn a_missing_device_is_named_with_what_its_kind_needs() {
         let failure = no_port(Some("0000:99:00.0"), &[], &[]);
         assert!(failure.what.contains("0000:99:00.0") && failure.fix.unwrap().contains("dpdk-devbind.py"));
+        let half =
+            lines("EAL: No supported IOMMU extensions found!\nEAL: Requested device 0000:99:00.0 cannot be used");
+        assert!(no_port(Some("0000:99:00.0"), &half, &[]).fix.unwrap().contains("modprobe vfio_iommu_type1"));
         let failed = lines("rte_pmd_init_internals(): net_af_packet0: ioctl failed (SIOCGIFINDEX):No such device");
         let failure = no_port(Some("net_af_packet0"), &failed, &["net_null0".into()]);
         assert!(failure.what.contains("SIOCGIFINDEX") && failure.what.contains("EAL has net_null0"), "{failure}");

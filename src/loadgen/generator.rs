@@ -235,6 +235,12 @@ impl Generator {
         self.plan.requests_per_connection == 1
     }
 
+    /// Whether a connection has carried as many requests as the plan wants of one.
+    fn is_spent(&self, id: ConnId) -> bool {
+        let limit = self.plan.requests_per_connection;
+        limit > 0 && self.asked[id.slot as usize] >= limit
+    }
+
     fn elapsed(&self, now: Instant) -> u64 {
         now.nanos().saturating_sub(self.start.nanos())
     }
@@ -505,8 +511,7 @@ impl Caller for Generator {
 
     #[inline]
     fn ready(&mut self, id: ConnId) {
-        let limit = self.plan.requests_per_connection;
-        if limit == 0 || self.asked[id.slot as usize] < limit {
+        if !self.is_spent(id) {
             self.idle.push(id);
         }
     }
@@ -563,7 +568,8 @@ impl Caller for Generator {
         if self.to_close == Some(id) {
             self.to_close = None;
         }
-        if fault.is_some() {
+        // A spent connection may have asked to be closed, and the answer need not say that it will be (RFC 9112, 9.6).
+        if fault.is_some_and(|fault| fault != Fault::Closed || !self.is_spent(id)) {
             let stage = self.stage_now(now);
             self.recorder.closed_idle(stage);
         }

@@ -75,9 +75,10 @@ fn send_rate(run: &Run) -> Option<Finding> {
     // Backwards: what could not be sent for want of a connection is known when it is sent at last.
     let mut blocked_later = false;
     let workers = run.workers.len();
-    for point in run.intervals.iter().rev().filter(|point| point.judged) {
+    for (at, point) in run.intervals.iter().enumerate().rev().filter(|(_, point)| point.judged) {
+        let (start, end) = part(&run.intervals, at);
         // After an abort nothing is due any more, while last answers still come.
-        let wanted = run.plan.due(point.start_s, point.end_s.min(run.elapsed_s));
+        let wanted = run.plan.due(start, end.min(run.elapsed_s));
         let behind = (point.counts.sent as f64) < wanted * (1.0 - RATE_ERROR);
         let blocked = is_blocked(point);
         if blocked || point.workers as usize != workers || (blocked_later && behind) {
@@ -101,6 +102,15 @@ fn send_rate(run: &Run) -> Option<Finding> {
     };
     let fix = "more workers, or a lower rate";
     ((sent - due).abs() > allowed).then(|| Finding::new("send_rate", what()).fix(fix))
+}
+
+/// The part of a run that a point stands for, in seconds. Each worker ends an interval with a turn of its own, so that points
+/// of several overlap, and what is due there is in either: the middle parts them.
+fn part(points: &[Point], at: usize) -> (f64, f64) {
+    let Point { start_s, end_s, .. } = points[at];
+    let before = at.checked_sub(1).map_or(start_s, |before| points[before].end_s.max(start_s));
+    let after = points.get(at + 1).map_or(end_s, |after| after.start_s.min(end_s));
+    ((start_s + before) / 2.0, (end_s + after) / 2.0)
 }
 
 fn is_blocked(point: &Point) -> bool {

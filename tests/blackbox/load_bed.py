@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 
@@ -27,10 +28,11 @@ GENERATOR_LCORES = "0@1,1@0"
 
 
 class Server:
-    """Answers as the path says and keeps the methods, headers and bodies it was sent."""
+    """Answers as the path says and keeps the methods, headers and bodies it was sent, and from where."""
 
-    def __init__(self, network, port=80):
+    def __init__(self, network, port=80, address=CLIENT_V4):
         self.asked = []
+        self.sources = []
         self.connections = 0
         server = self
 
@@ -44,6 +46,7 @@ class Server:
 
             def answer(self):
                 length = int(self.headers.get("Content-Length", 0))
+                server.sources.append(self.client_address[:2])
                 server.asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
                 status = int(self.path.removeprefix("/status/")) if self.path.startswith("/status/") else 200
                 body = b"an answer\n"
@@ -56,6 +59,7 @@ class Server:
                 pass
 
         class Threaded(http.server.ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
             request_queue_size = 1024
             daemon_threads = True
 
@@ -63,7 +67,7 @@ class Server:
                 """Connections that the generator resets at the end of a run are no news."""
 
         with inside(network.namespace):
-            self.http = Threaded((CLIENT_V4, port), Handler)
+            self.http = Threaded((address, port), Handler)
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 

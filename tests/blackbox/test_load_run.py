@@ -115,6 +115,8 @@ def test_a_connection_per_request_of_a_kernels_server(options):
         assert_ran(result)
         assert_all_ok(result)
         assert field.server.connections == 200, field.server.connections
+        # It closes because it was asked to.
+        assert result.total()["counts"]["closed_idle"] == 0, result.total()["counts"]
         assert all(headers["Connection"] == "close" for _, _, headers, _ in field.server.asked)
 
 

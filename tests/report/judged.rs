@@ -135,6 +135,25 @@ fn a_rate_that_is_off_by_little_is_valid_and_by_more_is_not() {
 }
 
 #[test]
+fn intervals_of_several_workers_that_end_apart_are_not_due_twice() {
+    let script = Script::new(2);
+    let (mut intervals, recordings) = script.play();
+    let last = intervals[0].len() - 1;
+    for (at, interval) in intervals[0].iter_mut().enumerate() {
+        let late = Duration::from_millis(10);
+        interval.start = interval.start + if at == 0 { Duration::ZERO } else { late };
+        interval.end = interval.end + if at == last { Duration::ZERO } else { late };
+    }
+    let mut collector = script.collector("apart");
+    for (worker, own) in intervals.iter().enumerate() {
+        own.iter().for_each(|interval| collector.add_interval(worker, interval));
+    }
+    let run = collector.finish(&recordings, &script.health(), script.ending());
+    assert!(run.intervals[0].end_s > run.intervals[1].start_s);
+    assert_eq!(run.verdict.outcome, Outcome::Pass, "{:?}", run.verdict);
+}
+
+#[test]
 fn waiting_for_a_connection_is_the_targets_doing() {
     let script = Script::new(6);
     let (mut intervals, recordings) = script.play();

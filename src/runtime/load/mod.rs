@@ -429,10 +429,17 @@ impl Control<'_> {
             self.common.order.store(Order::Abort as u8, Relaxed);
             let fault = self.lanes.iter().map(|lane| lane.progress.fault.load(Relaxed)).max().unwrap_or(0);
             let what = format!("no connection to {} could be made: {}", plan.target.address, fault_text(fault));
-            return Err(Failure::new(Exit::Aborted, what).fix(
-                "see whether it listens: curl URL from another host of that link; whether the addresses and gateway given \
-                 with --source and --gateway belong to the link of --device: ping, penstock pcap",
-            ));
+            let mut fix = "see whether it listens: curl URL from another host of that link; whether the addresses and \
+                           gateway given with --source and --gateway belong to the link of --device: ping, penstock pcap"
+                .to_string();
+            let strays: u64 = self.lanes.iter().map(|lane| lane.counters.read(Counter::DropNoConnection)).sum();
+            if self.common.workers > 1 && strays > 0 {
+                fix += &format!(
+                    "\nor --workers 1: {strays} segments came to a worker that has no such connection, as they do when the \
+                     device spreads them in another way than its RSS key and table tell"
+                );
+            }
+            return Err(Failure::new(Exit::Aborted, what).fix(fix));
         }
         let start = now + HEAD_START;
         self.common.start_ns.store(start.nanos().max(1), Relaxed);
