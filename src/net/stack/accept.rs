@@ -143,7 +143,7 @@ impl<P: Port, S: Default> Stack<P, S> {
         let index = self.occupy(stranger, tcb, listener, now)?;
         self.counters.inc(Counter::ConnSyn);
         let slot = &mut self.slots[index as usize];
-        slot.numbers.synchronize(stranger.segment.seq);
+        slot.numbers.synchronize(stranger.segment.seq, stranger.segment.window);
         // smoltcp refuses a SYN whose options it cannot read.
         if slot.advance(&self.counters) {
             self.half_open -= 1;
