@@ -238,7 +238,9 @@ impl Recovery {
             return false;
         }
         if seq.wrapping_sub(nxt).cast_signed() < 0 {
-            return self.sent_again(nxt, closed, now);
+            // When the window opens, new data begins with the byte that probed it.
+            let probe = closed || (nxt.wrapping_sub(seq) == 1 && end != nxt);
+            return self.sent_again(nxt, probe, now);
         }
         if self.flags & SAMPLING == 0 && !closed {
             self.flags |= SAMPLING;
@@ -256,11 +258,11 @@ impl Recovery {
     }
 
     #[cold]
-    fn sent_again(&mut self, nxt: u32, closed: bool, now: Instant) -> bool {
+    fn sent_again(&mut self, nxt: u32, probe: bool, now: Instant) -> bool {
         self.sent_at = us(now);
         let flags = self.flags;
         self.flags &= !(LED | AGAIN);
-        if flags & LED != 0 || closed {
+        if flags & LED != 0 || probe {
             return false;
         }
         if flags & (TIMED_OUT | AGAIN) == TIMED_OUT {
@@ -527,6 +529,7 @@ mod tests {
         for us in [200_000, 400_000, 800_000] {
             assert!(!path.sent(10_000, 10_001, if us > 200_000 { 10_001 } else { 10_000 }, true, at(us)));
         }
+        assert!(!path.sent(10_000, 11_000, 10_001, false, at(900_000)), "nor when the window opens");
         path.advanced(1, 10_001, 10_001, at(900_000));
         assert_eq!((path.window(), path.srtt, path.flags), (window, srtt, 0), "nor of the round trip");
         path.sent(10_001, 10_002, 10_001, false, at(900_000));
