@@ -157,7 +157,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         let index = self.occupy(stranger, tcb, listener, now)?;
         self.counters.inc(Counter::ConnSyn);
         let slot = &mut self.slots[index as usize];
-        slot.numbers.synchronize(stranger.segment.seq);
+        slot.numbers.synchronize(stranger.segment.seq, stranger.segment.window);
         slot.offer = Offer::of(stranger.tcp());
         // smoltcp refuses a SYN whose options it cannot read.
         if slot.advance(&self.counters) {

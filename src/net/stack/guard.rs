@@ -169,10 +169,11 @@ impl Numbers {
         }
     }
 
-    /// Notes the peer's initial sequence number. What we told of our window, with a SYN, counts from here.
-    pub(super) fn synchronize(&mut self, isn: u32) {
+    /// Notes the peer's initial sequence number and window. What we told of ours, with a SYN, counts from here.
+    pub(super) fn synchronize(&mut self, isn: u32, window: u16) {
         if !self.synchronized {
             self.synchronized = true;
+            self.peer_window = window;
             self.rcv_nxt = isn.wrapping_add(1);
             self.right = self.right.wrapping_add(self.rcv_nxt);
         }
@@ -307,7 +308,7 @@ impl<P: Port, S: Session> Stack<P, S> {
                 }
                 let opens = segment.flags & SYN != 0 && (slot.outgoing || segment.flags & ACK == 0);
                 if opens && !refused {
-                    slot.numbers.synchronize(segment.seq);
+                    slot.numbers.synchronize(segment.seq, segment.window);
                     slot.offer = Offer::of(&packet[usize::from(segment.l4 - segment.l3)..]);
                 }
                 if opens || refused || slot.outgoing {

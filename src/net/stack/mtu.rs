@@ -69,8 +69,6 @@ impl<P: Port, S: Session> Stack<P, S> {
             Err(Unfit::Impossible) => return Some(Counter::TooBigRefused),
         };
         tcb.set_path(path);
-        let headers = if report.key.remote_ip().is_ipv6() { 60 } else { 40 };
-        slot.recovery.narrow(path.mtu(self.caps.mtu) - headers, slot.numbers.snd_nxt());
         let mut wire = wire!(self, port, slot.l2.as_ref());
         for _ in 0..SEGMENTS_PER_TURN {
             let hastened = self.engine.hasten(now, tcb, &mut wire);
@@ -80,7 +78,10 @@ impl<P: Port, S: Session> Stack<P, S> {
             if hastened != Hastened::Due {
                 break;
             }
+            // Little more of it goes before what was lost.
+            tcb.slow_start();
         }
+        slot.recovery.narrow(payload(path, self.caps.mtu, &report.key), slot.numbers.snd_nxt());
         tcb.slow_start();
         self.changed.push(index, slot);
         let remote = report.key.remote;
@@ -99,31 +100,38 @@ pub(super) fn path_to(paths: &Paths, flows: &FlowTable, remote: u128, now: Insta
     paths.find(flows.hash(&destination(remote)), remote, now)
 }
 
+/// What the largest segment without options carries, in bytes.
+pub(super) fn payload(path: PathMtu, device: u16, key: &FlowKey) -> u16 {
+    path.mtu(device) - if key.remote_ip().is_ipv6() { 60 } else { 40 }
+}
+
 /// A key that no connection has, of an address alone.
 fn destination(remote: u128) -> FlowKey {
     FlowKey { remote, ..FlowKey::default() }
 }
 
 impl<S> Slot<S> {
-    /// The connection's timer has ended. Lowers its path when the first segment under way may be a large one and has not
-    /// been acknowledged for too long; who is gone altogether does not mind.
+    /// The connection's timer has ended: the first segment under way is to be sent again in full size. Lowers the path when
+    /// that may be a large one and has not been acknowledged for too long; who is gone altogether does not mind.
     #[cold]
     pub(super) fn overdue(&mut self, device: u16, counters: &Counters) {
-        let Some(tcb) = self.tcb.as_mut() else { return };
+        let Some(tcb) = self.tcb.as_mut().filter(|_| self.numbers.peer_window() > 0) else { return };
+        if self.recovery.overdue() {
+            tcb.end_slow_start();
+        }
         let (una, bytes) = self.numbers.unacknowledged();
         if self.stuck.una != una {
             self.stuck = Stuck { una, timeouts: 0 };
         }
-        let ipv6 = self.key.remote_ip().is_ipv6();
-        let Some(lower) = tcb.path().below(device, ipv6) else { return };
-        // The headers of a segment without options.
-        let payload = lower.mtu(device) - if ipv6 { 60 } else { 40 };
+        let Some(lower) = tcb.path().below(device, self.key.remote_ip().is_ipv6()) else { return };
+        let payload = payload(lower, device, &self.key);
         if bytes <= u32::from(payload) {
             return;
         }
         self.stuck.timeouts = self.stuck.timeouts.saturating_add(1);
         if self.stuck.timeouts >= TIMEOUTS {
             tcb.set_path(lower);
+            self.recovery.limit(payload);
             counters.inc(Counter::BlackHole);
         }
     }

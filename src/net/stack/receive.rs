@@ -173,6 +173,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
             self.half_open -= 1;
             let path = mtu::path_to(&self.paths, &self.flows, segment.key.remote, now);
+            slot.recovery.limit(mtu::payload(path, self.caps.mtu, &segment.key));
             slot.tcb.iter_mut().for_each(|tcb| {
                 tcb.quicken(now);
                 tcb.set_path(path);

@@ -27,6 +27,8 @@ const PROBED: u8 = 4;
 const TIMED_OUT: u8 = 8;
 /// smoltcp was led to send a segment again and has not yet done so.
 const LED: u8 = 16;
+/// The timer ended once more after a timeout, and nothing was sent since.
+const AGAIN: u8 = 32;
 
 /// What to do with an acknowledgment.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -145,7 +147,7 @@ impl Recovery {
         if self.flags & TIMED_OUT != 0 {
             self.grow(acked);
             if whole {
-                self.flags &= !TIMED_OUT;
+                self.flags &= !(TIMED_OUT | AGAIN);
             }
             return if whole { Heard::Over } else { Heard::Pass };
         }
@@ -233,17 +235,19 @@ impl Recovery {
         }
     }
 
-    /// Notes a segment from `seq` to `end`; SND.UNA and SND.NXT are those before it. True when a timeout had smoltcp begin
-    /// again from the first unacknowledged byte.
+    /// Notes a segment from `seq` to `end`; `nxt` is SND.NXT before it. With the peer's window `closed` it probes that window,
+    /// and says nothing of the path. True when a timeout had smoltcp begin again from the first unacknowledged byte.
     #[inline]
-    pub(super) fn sent(&mut self, seq: u32, end: u32, (una, nxt): (u32, u32), now: Instant) -> bool {
+    pub(super) fn sent(&mut self, seq: u32, end: u32, nxt: u32, closed: bool, now: Instant) -> bool {
         if seq == end {
             return false;
         }
         if seq.wrapping_sub(nxt).cast_signed() < 0 {
-            return self.sent_again(una, nxt, now);
+            // When the window opens, new data begins with the byte that probed it.
+            let probe = closed || (nxt.wrapping_sub(seq) == 1 && end != nxt);
+            return self.sent_again(nxt, probe, now);
         }
-        if self.flags & SAMPLING == 0 {
+        if self.flags & SAMPLING == 0 && !closed {
             self.flags |= SAMPLING;
             (self.sample, self.sampled_at) = (end, us(now));
         }
@@ -259,24 +263,44 @@ impl Recovery {
     }
 
     #[cold]
-    fn sent_again(&mut self, una: u32, nxt: u32, now: Instant) -> bool {
+    fn sent_again(&mut self, nxt: u32, probe: bool, now: Instant) -> bool {
         self.sent_at = us(now);
         let flags = self.flags;
-        self.flags &= !LED;
-        // One byte was the probe of a closed window.
-        if flags & (LED | TIMED_OUT) != 0 || nxt.wrapping_sub(una) <= 1 {
+        self.flags &= !(LED | AGAIN);
+        if flags & LED != 0 || probe {
+            return false;
+        }
+        if flags & (TIMED_OUT | AGAIN) == TIMED_OUT {
+            // A second timeout may have begun further back, beneath what was sent between the two.
+            self.recover = nxt;
             return false;
         }
         self.time_out(nxt);
         true
     }
 
-    /// Notes a retransmission timeout (RFC 5681, 3.1; RFC 6582, 4).
-    pub(super) fn time_out(&mut self, nxt: u32) {
+    /// Notes that the retransmission timer ended, before anything is sent. True when it is not for the first time: smoltcp is
+    /// in slow start, and would send less than a segment.
+    pub(super) fn overdue(&mut self) -> bool {
+        let again = self.flags & TIMED_OUT != 0;
+        if again {
+            self.flags |= AGAIN;
+        }
+        again
+    }
+
+    /// A retransmission timeout (RFC 5681, 3.1; RFC 6582, 4).
+    fn time_out(&mut self, nxt: u32) {
         if self.flags & TIMED_OUT == 0 {
             self.reduce();
         }
         self.restart(nxt);
+    }
+
+    /// No segment carries more than `mss` bytes from now on, and the first window is of such.
+    pub(super) fn limit(&mut self, mss: u16) {
+        self.mss = self.mss.min(mss);
+        self.cwnd = self.cwnd.min(initial(self.mss));
     }
 
     /// What is outstanding was too large for the path and is sent again in segments of at most `mss` bytes: slowly, up to the
@@ -285,7 +309,7 @@ impl Recovery {
         if self.flags & TIMED_OUT == 0 {
             self.ssthresh = self.cwnd;
         }
-        self.mss = self.mss.min(mss);
+        self.limit(mss);
         self.restart(nxt);
     }
 
@@ -360,12 +384,12 @@ mod tests {
     fn ten() -> Recovery {
         let mut path = Recovery::new(MSS);
         assert_eq!(path.window(), 10_000);
-        path.sent(u32::MAX, 0, (u32::MAX, u32::MAX), at(92_000));
+        path.sent(u32::MAX, 0, u32::MAX, false, at(92_000));
         path.advanced(1, 0, 0, at(100_000));
         assert_eq!(path.srtt, 8_000);
         assert_eq!(path.flags, 0);
         for i in 0..10 {
-            assert!(!path.sent(i * 1000, (i + 1) * 1000, (0, i * 1000), at(100_000)));
+            assert!(!path.sent(i * 1000, (i + 1) * 1000, i * 1000, false, at(100_000)));
         }
         path
     }
@@ -397,7 +421,7 @@ mod tests {
         assert_eq!(path.patience(10_000, RTO), Duration::from_millis(2), "a timer asks again");
         assert_eq!(path.duplicate(0, 10_000, at(110_000)), Heard::Lost);
         assert_eq!(path.window(), 7_000 + 5_000);
-        assert!(!path.sent(0, 1000, (0, 10_000), at(110_000)), "led, not timed out");
+        assert!(!path.sent(0, 1000, 10_000, false, at(110_000)), "led, not timed out");
         // A hole remains: it is sent again, and costs nothing more. RFC 6582, 3.2.
         assert_eq!(path.advanced(4000, 4000, 10_000, at(118_000)), Heard::Resend);
         assert_eq!(path.window(), 12_000 - 4_000 + 1_000);
@@ -435,7 +459,7 @@ mod tests {
         assert_eq!(path.due(0, 10_000, at(125_000), RTO), Err(Duration::from_millis(1)));
         assert_eq!(path.due(0, 10_000, at(126_000), RTO), Ok(()));
         assert_eq!(path.due(0, 10_000, at(900_000), RTO), Err(RTO), "smoltcp's timer goes on");
-        assert!(!path.sent(0, 1000, (0, 10_000), at(126_000)));
+        assert!(!path.sent(0, 1000, 10_000, false, at(126_000)));
         assert_eq!(path.advanced(1000, 1000, 10_000, at(134_000)), Heard::Resend);
         assert_eq!(path.ssthresh, 7_000);
     }
@@ -445,7 +469,7 @@ mod tests {
         let mut path = ten();
         assert_eq!(path.due(0, 10_000, at(126_000), RTO), Ok(()));
         path.advanced(10_000, 10_000, 10_000, at(126_100));
-        path.sent(10_000, 11_000, (10_000, 10_000), at(127_000));
+        path.sent(10_000, 11_000, 10_000, false, at(127_000));
         assert_eq!(path.due(10_000, 11_000, at(190_000), RTO), Ok(()), "the next silence is probed");
     }
 
@@ -453,7 +477,7 @@ mod tests {
     fn an_acknowledgment_too_soon_for_the_probe_costs_nothing() {
         let mut path = ten();
         assert_eq!(path.due(0, 10_000, at(126_000), RTO), Ok(()));
-        path.sent(0, 1000, (0, 10_000), at(126_000));
+        path.sent(0, 1000, 10_000, false, at(126_000));
         assert_eq!(path.advanced(10_000, 10_000, 10_000, at(129_000)), Heard::Pass);
         assert_eq!(path.window(), 10_000);
     }
@@ -461,9 +485,9 @@ mod tests {
     #[test]
     fn a_timeout_begins_again_from_one_segment_until_everything_is_acknowledged() {
         let mut path = ten();
-        assert!(path.sent(0, 1000, (0, 10_000), at(300_000)), "nobody led smoltcp there");
+        assert!(path.sent(0, 1000, 10_000, false, at(300_000)), "nobody led smoltcp there");
         assert_eq!((path.window(), path.ssthresh), (1000, 7_000));
-        assert!(!path.sent(1000, 2000, (0, 10_000), at(308_000)));
+        assert!(!path.sent(1000, 2000, 10_000, false, at(308_000)));
         assert_eq!(path.duplicate(1000, 10_000, at(309_000)), Heard::Hold, "RFC 6582, 4: not lost again");
         assert_eq!(path.due(0, 10_000, at(900_000), RTO), Err(RTO), "no probe either");
         assert_eq!(path.advanced(1000, 1000, 10_000, at(310_000)), Heard::Pass);
@@ -471,6 +495,66 @@ mod tests {
         path.time_out(20_000);
         path.time_out(20_000);
         assert_eq!(path.ssthresh, 2_800, "held when the same segment times out again");
+    }
+
+    #[test]
+    fn a_timeout_is_noted_once_and_a_second_one_leaves_slow_start_for_its_first_segment() {
+        let mut path = ten();
+        assert!(!path.overdue(), "smoltcp is not in slow start");
+        assert!(path.sent(0, 1000, 10_000, false, at(300_000)));
+        path.advanced(1000, 1000, 10_000, at(308_000));
+        // New data, and then the timer again: everything up to it is sent again, and nothing of it is a loss of its own.
+        path.sent(10_000, 12_000, 10_000, false, at(309_000));
+        assert!(path.overdue());
+        assert!(path.sent(1000, 2000, 12_000, false, at(700_000)));
+        assert!(!path.sent(2000, 3000, 12_000, false, at(708_000)));
+        assert_eq!(path.ssthresh, 7_000, "RFC 5681, 3.1");
+        assert_eq!(path.advanced(9000, 10_000, 12_000, at(716_000)), Heard::Pass);
+        assert!(!path.sent(10_000, 11_000, 12_000, false, at(716_000)));
+        assert_eq!(path.advanced(2000, 12_000, 12_000, at(724_000)), Heard::Over);
+        assert_eq!((path.ssthresh, path.flags), (7_000, 0));
+    }
+
+    #[test]
+    fn a_second_timeout_that_nobody_announced_ends_with_what_it_sent_again() {
+        let mut path = ten();
+        path.sent(0, 1000, 10_000, false, at(300_000));
+        path.sent(10_000, 12_000, 10_000, false, at(309_000));
+        assert!(!path.sent(0, 1000, 12_000, false, at(700_000)));
+        assert_eq!(path.advanced(10_000, 10_000, 12_000, at(716_000)), Heard::Pass);
+        assert!(!path.sent(10_000, 11_000, 12_000, false, at(716_000)));
+        assert_eq!(path.advanced(2000, 12_000, 12_000, at(724_000)), Heard::Over);
+    }
+
+    #[test]
+    fn a_single_byte_times_out_and_the_probe_of_a_closed_window_says_nothing() {
+        let mut path = ten();
+        path.advanced(10_000, 10_000, 10_000, at(108_000));
+        let (window, srtt) = (path.window(), path.srtt);
+        for us in [200_000, 400_000, 800_000] {
+            assert!(!path.sent(10_000, 10_001, if us > 200_000 { 10_001 } else { 10_000 }, true, at(us)));
+        }
+        assert!(!path.sent(10_000, 11_000, 10_001, false, at(900_000)), "nor when the window opens");
+        path.advanced(1, 10_001, 10_001, at(900_000));
+        assert_eq!((path.window(), path.srtt, path.flags), (window, srtt, 0), "nor of the round trip");
+        path.sent(10_001, 10_002, 10_001, false, at(900_000));
+        assert!(path.sent(10_001, 10_002, 10_002, false, at(1_100_000)));
+        assert_eq!(path.window(), 1000);
+    }
+
+    #[test]
+    fn a_smaller_path_bounds_the_first_window_and_what_one_timeout_leaves() {
+        let mut path = Recovery::new(1460);
+        path.limit(512);
+        assert_eq!((path.mss(), path.window()), (512, 5_120));
+        let mut path = ten();
+        path.sent(0, 1000, 10_000, false, at(300_000));
+        path.overdue();
+        path.limit(512);
+        assert!(path.sent(0, 512, 10_000, false, at(700_000)));
+        assert_eq!((path.mss(), path.window(), path.ssthresh), (512, 512, 7_000));
+        path.limit(1460);
+        assert_eq!(path.mss(), 512, "never larger again");
     }
 
     #[test]
@@ -489,7 +573,7 @@ mod tests {
     fn round_trips_are_not_measured_on_what_was_sent_twice() {
         let mut path = ten();
         path.due(0, 10_000, at(126_000), RTO).unwrap();
-        path.sent(0, 1000, (0, 10_000), at(126_000));
+        path.sent(0, 1000, 10_000, false, at(126_000));
         path.advanced(10_000, 10_000, 10_000, at(200_000));
         assert_eq!(path.srtt, 8_000);
     }

@@ -70,10 +70,10 @@ impl<P: Port, S: Session> Stack<P, S> {
             let before = wire.sent.segments;
             let sent = self.engine.send(now, tcb, &mut wire);
             if wire.sent.segments > before {
-                let (last, before) = (&wire.sent.last, (slot.numbers.snd_una(), slot.numbers.snd_nxt()));
+                let (last, nxt, closed) = (&wire.sent.last, slot.numbers.snd_nxt(), slot.numbers.peer_window() == 0);
                 slot.numbers.sent(last);
                 if slot.phase != Phase::Handshake {
-                    if slot.recovery.sent(last.seq(), last.seq_end(), before, now) {
+                    if slot.recovery.sent(last.seq(), last.seq_end(), nxt, closed, now) {
                         tcb.slow_start();
                     }
                 } else if !slot.outgoing {

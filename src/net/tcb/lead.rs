@@ -41,12 +41,13 @@ impl Engine {
 }
 
 impl Tcb {
-    /// Before a retransmission timeout: smoltcp goes back to the first unacknowledged byte, and sends from there in slow start.
+    /// After the first segment that a retransmission timeout sent again: the rest follows in slow start. It begins with 2,048
+    /// bytes, whatever the segment size; a timeout that finds it so would begin with 1,024.
     pub fn slow_start(&mut self) {
         self.socket(|s| s.set_congestion_control(CongestionControl::Reno));
     }
 
-    /// After it.
+    /// When everything is acknowledged, and before the next timeout, so that its first segment has full size.
     pub fn end_slow_start(&mut self) {
         self.socket(|s| s.set_congestion_control(CongestionControl::None));
     }

@@ -41,7 +41,7 @@ impl Engine {
 
     /// Sends one segment, as `send` does, but has the retransmission timer end now (RFC 1191, 6.5; RFC 8201, 5.4): smoltcp is
     /// told that this moment has come, and sends again from the first byte that is not acknowledged, in packets of the
-    /// present size. Slow start follows, as RFC 1191 asks; that the timeout doubles and the threshold is halved, it does not.
+    /// present size. That the next timeout is twice as long then, RFC 1191 does not ask.
     pub fn hasten<P: Port>(&mut self, now: Instant, tcb: &mut Tcb, wire: &mut Wire<'_, P>) -> Hastened {
         match self.poll_at(now, tcb) {
             Some(due) if wire.has_room() && self.send(due.max(now), tcb, wire) => {
