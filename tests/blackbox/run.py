@@ -146,7 +146,7 @@ def options_from(arguments, stack):
         if number("free_hugepages") < HUGEPAGES_WANTED // 2:
             print("no hugepages to be had here: the tests run on plain pages")
             huge = False
-    return Options(binary=arguments.binary, kind=arguments.server or arguments.bed, huge=huge)
+    return Options(binary=os.path.abspath(arguments.binary), kind=arguments.server or arguments.bed, huge=huge)
 
 
 def main():
