@@ -371,6 +371,7 @@ fn draw_client(hosts: usize, rng: &mut Rng) -> ClientPlan {
         tx_ring: *rng.pick(&[16_384, 4096]),
         nagle: rng.chance(300_000),
         ack_delay: rng.chance(500_000).then_some(Duration::from_millis(10)),
+        timestamps: rng.chance(500_000),
     };
     plan
 }
