@@ -392,7 +392,7 @@ impl Default for TcpConfig {
             bulk_rings: 64,
             half_open: 4096,
             syn_cookies: SynCookies::Auto,
-            timestamps: true,
+            timestamps: false,
             connections_per_source: 0,
             handshake_timeout: Duration::from_secs(10),
             fin_timeout: Duration::from_secs(20),

@@ -179,6 +179,7 @@ impl<'a> Bed<'a> {
             config.workers.active = Some(connections / 16);
             config.tcp.park_after = Duration::from_millis(100);
         }
+        config.tcp.timestamps = case.stamps;
         let config = Arc::new(config);
         let options = ArenaOptions { hugepages: Hugepages::Auto, numa_node: None };
         let arena = Arena::new(GatewayWorker::arena_size(&config), options).expect("memory for the arena");

@@ -283,6 +283,7 @@ fn draw_limits(plan: &mut Plan, rng: &mut Rng) {
     if rng.chance(125_000) {
         tcp.time_wait_entries = 8;
     }
+    tcp.timestamps = rng.chance(500_000);
     if rng.chance(200_000) {
         tcp.half_open = 4;
         tcp.syn_cookies = *rng.pick(&[SynCookies::Auto, SynCookies::Off, SynCookies::Off]);

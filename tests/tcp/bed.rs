@@ -92,7 +92,7 @@ impl Default for Settings {
             listeners: vec![Listener { address: None, port: 80 }],
             http: HttpLimits::default(),
             // What RFC 6298, 2.4 asks for; scripts set less.
-            tcp: TcpConfig { rto_min: Duration::from_secs(1), bulk_rings: 0, ..TcpConfig::default() },
+            tcp: TcpConfig { rto_min: Duration::from_secs(1), bulk_rings: 0, timestamps: true, ..TcpConfig::default() },
             metrics: penstock::config::MetricsConfig::default(),
             admin: penstock::config::AdminConfig::default(),
             log: penstock::config::LogConfig::default(),

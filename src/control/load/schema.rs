@@ -299,7 +299,7 @@ pub static TCP: Schema = Schema {
         key(
             "timestamps",
             Kind::Flag,
-            "true",
+            "false",
             "Timestamps (RFC 7323) where the client offers them: segments of long ago are told by them, and SYN cookies \
              bring window scale and selective acknowledgments back.",
         ),

@@ -310,9 +310,11 @@ impl<S> Slot<S> {
     /// look at it.
     #[inline]
     pub(super) fn heed_stamp(&mut self, segment: &Segment, packet: &[u8], now: Instant) -> bool {
-        if !self.stamps.are_on() {
-            return true;
-        }
+        !self.stamps.are_on() || self.heed_stamp_in(segment, packet, now)
+    }
+
+    #[inline(never)]
+    fn heed_stamp_in(&mut self, segment: &Segment, packet: &[u8], now: Instant) -> bool {
         match Stamp::usual(header(segment, packet)) {
             Some(stamp) if !self.stamps.is_old(stamp.value, now) => {
                 self.note_stamp(segment, stamp, now);

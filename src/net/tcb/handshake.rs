@@ -295,6 +295,7 @@ mod tests {
     use crate::config::Hugepages;
     use crate::mem::{Arena, ArenaOptions};
     use crate::net::link::LinkHeader;
+    use crate::net::stamp::Stamp;
     use crate::net::tcb::Unresolved;
     use crate::net::tx::TxQueue;
     use crate::port::{Caps, Frame};
@@ -337,16 +338,56 @@ mod tests {
 
     #[test]
     fn a_syn_ack_without_socket_is_the_one_a_socket_sends() {
-        for key in &KEYS {
-            let options = [2, 4, 0x05, 0xb4];
+        let mss = [2, 4, 0x05, 0xb4];
+        let (sack, scale, stamps) = ([4, 2, 1, 1], [1, 3, 3, 7], [1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 0]);
+        let offers: [&[&[u8]]; 5] = [
+            &[&mss],
+            &[&mss, &stamps],
+            &[&mss, &sack, &stamps],
+            &[&mss, &scale, &stamps],
+            &[&mss, &sack, &scale, &stamps],
+        ];
+        for (key, offer) in KEYS.iter().flat_map(|key| offers.map(|offer| (key, offer))) {
+            let options = offer.concat();
             let mut syn = segment(key, 999, 0, 2, 1000, &options);
             let tcp = syn.len() - options.len() - 20;
-            syn[tcp + 12] = 0x60;
+            syn[tcp + 12] = ((20 + options.len() / 4 * 4) as u8 / 4) << 4;
+            let offer = Offer::of(&syn[tcp..]);
+            let stamp = offer.timestamps.then_some(Stamp { value: 0x0102_0304, echo: 5 });
             let mut tcb = Tcb::accept(block(), 4096, key, &syn, 77, MTU, Instant::ZERO);
             let mut engine = Engine::new(MTU, 1, Instant::ZERO);
-            let by_socket = on_wire(&[], |wire, _| assert!(engine.send(Instant::ZERO, &mut tcb, wire)));
-            let without = on_wire(&[], |wire, _| wire.syn_ack(key, 77, 1000, 4096, &Offer::default()));
+            let by_socket = on_wire(&[], |wire, _| {
+                wire.stamp = stamp;
+                assert!(engine.send(Instant::ZERO, &mut tcb, wire));
+            });
+            let without = on_wire(&[], |wire, _| {
+                wire.stamp = stamp;
+                wire.syn_ack(key, 77, 1000, 4096, &offer);
+            });
             assert_eq!(by_socket[0].bytes()[14..], without[0].bytes()[14..]);
+            assert_eq!(Stamp::of(&without[0].bytes()[14 + tcp..]), stamp);
+        }
+    }
+
+    #[test]
+    fn an_imported_connection_has_the_timestamps_it_had_and_one_that_forgoes_them_has_none() {
+        let offer = Offer { mss: Some(1_000), timestamps: true, ..Offer::default() };
+        let connection = Quiescent { key: KEYS[0], snd_nxt: 5, rcv_nxt: 9, offer };
+        let mut engine = Engine::new(MTU, 1, Instant::ZERO);
+        let parked = Parked { connection, window: 60_000, round_trip: Duration::ZERO };
+        for (forgo, segment, headers) in [(false, 988, 14 + 20 + 32), (true, 1_000, 14 + 20 + 20)] {
+            let mut tcb = engine.revive(block(), 4096, &parked, MTU, Instant::from_millis(5)).unwrap();
+            if forgo {
+                tcb.forgo_timestamps();
+            }
+            assert_eq!(tcb.send(&[b'x'; 2000]), 2000);
+            let sent = on_wire(&[], |wire, _| {
+                wire.stamp = Some(Stamp { value: 8, echo: 9 });
+                assert!(engine.send(Instant::from_millis(5), &mut tcb, wire));
+            });
+            assert_eq!(sent[0].bytes().len() - headers, segment);
+            let stamp = Stamp::usual(&sent[0].bytes()[34..]);
+            assert_eq!(stamp, (!forgo).then_some(Stamp { value: 8, echo: 9 }));
         }
     }
 

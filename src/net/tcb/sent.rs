@@ -73,7 +73,7 @@ impl Tcb {
 }
 
 /// Writes timestamps into an IP packet of ours, if smoltcp left room for them.
-#[inline]
+#[inline(never)]
 pub(super) fn stamp(stamp: Stamp, packet: &mut [u8]) {
     let len = if packet[0] >> 4 == 4 { 20 } else { 40 };
     stamp.write(&mut packet[len..]);
