@@ -370,6 +370,8 @@ impl Bed {
                 peer.stamp = *value;
             }
             *value = value.wrapping_sub(peer.stamp);
+            // Milliseconds, and up to 31 that a SYN-ACK's holds something else in.
+            assert!(u64::from(*value) <= self.now.mono.millis() + 31, "a timestamp of another clock: {value}");
         }
         let relative = |number: u32, base: u32| i64::from(number.wrapping_sub(base).cast_signed());
         let (seq, payload) = (relative(seq, peer.base), &tcp[options_end..]);

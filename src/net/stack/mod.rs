@@ -430,14 +430,8 @@ impl<S> Slot<S> {
     }
 
     /// What a segment of ours says now where timestamps are in use.
-    #[inline]
-    fn stamp(&self, now: Instant) -> Option<Stamp> {
-        if self.stamps.are_on() { self.stamp_now(now) } else { None }
-    }
-
-    /// Apart, so that connections without timestamps pay for a comparison.
     #[inline(never)]
-    fn stamp_now(&self, now: Instant) -> Option<Stamp> {
+    fn stamp(&self, now: Instant) -> Option<Stamp> {
         match self.stamps.at(now)? {
             stamp if self.phase == Phase::Handshake && !self.outgoing => Some(offered(&self.offer).hold(stamp)),
             stamp => Some(stamp),

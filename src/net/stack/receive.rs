@@ -139,7 +139,7 @@ impl<P: Port, S: Session> Stack<P, S> {
     }
 
     /// A segment for a connection in a slot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
         if slot.phase != Phase::Open || !slot.numbers.expects(segment) || !slot.heed_stamp(segment, packet, now) {
@@ -153,10 +153,11 @@ impl<P: Port, S: Session> Stack<P, S> {
     pub(super) fn take(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
-        let stamp = slot.stamp(now);
-        let Some(tcb) = slot.tcb.as_mut() else { return };
         let mut wire = wire!(self, port, slot.l2.as_ref());
-        wire.stamp = stamp;
+        if slot.stamps.are_on() {
+            wire.stamp = slot.stamp(now);
+        }
+        let Some(tcb) = slot.tcb.as_mut() else { return };
         let queued = tcb.recv_queue();
         self.engine.receive(now, tcb, packet, &mut wire);
         let sent = wire.sent;

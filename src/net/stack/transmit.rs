@@ -53,10 +53,11 @@ impl<P: Port, S: Session> Stack<P, S> {
     fn flush(&mut self, port: &mut P, index: u32, now: Instant) -> After {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
-        let stamp = slot.stamp(now);
-        let Some(tcb) = slot.tcb.as_mut() else { return self.flush_parked(port, index, now) };
         let mut wire = wire!(self, port, slot.l2.as_ref());
-        wire.stamp = stamp;
+        if slot.stamps.are_on() {
+            wire.stamp = slot.stamp(now);
+        }
+        let Some(tcb) = slot.tcb.as_mut() else { return self.flush_parked(port, index, now) };
         let mut rest = None;
         let mut more = true;
         while more {
