@@ -385,8 +385,6 @@ impl Tcb {
             socket.set_ack_delay(None);
             // The congestion window is the stack's.
             socket.set_congestion_control(CongestionControl::None);
-            // Room for timestamps, which the wire fills in. Against a peer that does not offer them smoltcp leaves it out.
-            socket.set_tsval_generator(Some(|| 0));
             begin(&mut socket);
             let mut set = SocketSet::new(&mut storage[..]);
             let handle = set.add(socket);

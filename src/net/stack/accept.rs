@@ -156,8 +156,8 @@ impl<P: Port, S: Session> Stack<P, S> {
         let block = self.take_block(now).ok_or(Counter::DropActiveLimit)?;
         let mut tcb = Tcb::accept(block, rx_ring, key, stranger.packet(), isn, mtu, now);
         let stamps = self.agreed(stranger, now);
-        if !stamps.are_on() {
-            tcb.forgo_timestamps();
+        if stamps.are_on() {
+            tcb.use_timestamps();
         }
         let index = self.occupy(stranger, tcb, stamps, listener, now)?;
         self.counters.inc(Counter::ConnSyn);

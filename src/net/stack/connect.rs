@@ -45,8 +45,8 @@ impl<P: Port, S: Session> Stack<P, S> {
             true => Stamps::offering(self.stamp_clock.start(key)),
             false => Stamps::default(),
         };
-        if !stamps.are_on() {
-            tcb.forgo_timestamps();
+        if stamps.are_on() {
+            tcb.use_timestamps();
         }
         let index = self.free[last];
         self.flows.insert(hash, index).map_err(|_| ConnectError::Full)?;

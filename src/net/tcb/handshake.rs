@@ -179,6 +179,9 @@ impl Tcb {
         if tcb.state() != State::SynReceived {
             return None;
         }
+        if connection.offer.timestamps {
+            tcb.use_timestamps();
+        }
         // The window that the peer was told counts from here.
         tcb.set.with(|set| engine.iface.poll_egress(smol(now), &mut Replay { mtu, packet: None }, set));
         Some(tcb)
@@ -213,7 +216,7 @@ impl Quiescent {
             max_seg_size: self.offer.mss.filter(|_| syn),
             sack_permitted: self.offer.sack && syn,
             sack_ranges: [None; 3],
-            timestamp: (self.offer.timestamps && syn).then_some(BLANK),
+            timestamp: None,
             payload: &[],
         };
         let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
@@ -355,6 +358,9 @@ mod tests {
             let offer = Offer::of(&syn[tcp..]);
             let stamp = offer.timestamps.then_some(Stamp { value: 0x0102_0304, echo: 5 });
             let mut tcb = Tcb::accept(block(), 4096, key, &syn, 77, MTU, Instant::ZERO);
+            if offer.timestamps {
+                tcb.use_timestamps();
+            }
             let mut engine = Engine::new(MTU, 1, Instant::ZERO);
             let by_socket = on_wire(&[], |wire, _| {
                 wire.stamp = stamp;
@@ -370,16 +376,13 @@ mod tests {
     }
 
     #[test]
-    fn an_imported_connection_has_the_timestamps_it_had_and_one_that_forgoes_them_has_none() {
-        let offer = Offer { mss: Some(1_000), timestamps: true, ..Offer::default() };
-        let connection = Quiescent { key: KEYS[0], snd_nxt: 5, rcv_nxt: 9, offer };
+    fn a_parked_connection_has_timestamps_if_it_had_them() {
         let mut engine = Engine::new(MTU, 1, Instant::ZERO);
-        let parked = Parked { connection, window: 60_000, round_trip: Duration::ZERO };
-        for (forgo, segment, headers) in [(false, 988, 14 + 20 + 32), (true, 1_000, 14 + 20 + 20)] {
+        for (timestamps, segment, headers) in [(true, 988, 14 + 20 + 32), (false, 1_000, 14 + 20 + 20)] {
+            let offer = Offer { mss: Some(1_000), timestamps, ..Offer::default() };
+            let connection = Quiescent { key: KEYS[0], snd_nxt: 5, rcv_nxt: 9, offer };
+            let parked = Parked { connection, window: 60_000, round_trip: Duration::ZERO };
             let mut tcb = engine.revive(block(), 4096, &parked, MTU, Instant::from_millis(5)).unwrap();
-            if forgo {
-                tcb.forgo_timestamps();
-            }
             assert_eq!(tcb.send(&[b'x'; 2000]), 2000);
             let sent = on_wire(&[], |wire, _| {
                 wire.stamp = Some(Stamp { value: 8, echo: 9 });
@@ -387,7 +390,7 @@ mod tests {
             });
             assert_eq!(sent[0].bytes().len() - headers, segment);
             let stamp = Stamp::usual(&sent[0].bytes()[34..]);
-            assert_eq!(stamp, (!forgo).then_some(Stamp { value: 8, echo: 9 }));
+            assert_eq!(stamp, timestamps.then_some(Stamp { value: 8, echo: 9 }));
         }
     }
 

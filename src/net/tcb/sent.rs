@@ -66,9 +66,10 @@ impl Last {
 }
 
 impl Tcb {
-    /// Offers and takes no timestamps; for a connection that has sent nothing yet.
-    pub fn forgo_timestamps(&mut self) {
-        self.socket(|s| s.set_tsval_generator(None));
+    /// Leaves room for timestamps in every segment from the first on, which [`Wire`](super::Wire) fills in; after our SYN as long
+    /// as the answer has some.
+    pub fn use_timestamps(&mut self) {
+        self.socket(|s| s.set_tsval_generator(Some(|| 0)));
     }
 }
 
