@@ -189,7 +189,7 @@ impl Stamps {
     }
 
     /// Payload bytes that each segment loses to them.
-    pub fn len(&self) -> u16 {
+    pub fn overhead(&self) -> u16 {
         if self.on { LEN } else { 0 }
     }
 
@@ -316,9 +316,9 @@ mod tests {
         let mut stamps = Stamps::offering(5);
         assert_eq!(stamps.at(Instant::ZERO), Some(Stamp { value: 5, echo: 0 }));
         stamps.answered(Some(STAMP), Instant::ZERO);
-        assert_eq!((stamps.recent(), stamps.len()), (Some(256), 12));
+        assert_eq!((stamps.recent(), stamps.overhead()), (Some(256), 12));
         stamps.answered(None, Instant::ZERO);
-        assert_eq!((stamps.at(Instant::ZERO), stamps.recent(), stamps.len()), (None, None, 0));
+        assert_eq!((stamps.at(Instant::ZERO), stamps.recent(), stamps.overhead()), (None, None, 0));
         stamps.answered(Some(STAMP), Instant::ZERO);
         assert!(!stamps.are_on(), "not offered");
     }

@@ -262,7 +262,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         let index = self.occupy(stranger, tcb.ok_or(Counter::DropNoConnection)?, stamps, listener, now)?;
         self.counters.inc(Counter::SynCookieAccepted);
         let slot = &mut self.slots[index as usize];
-        slot.recovery = Recovery::new(mss.min(self.caps.mtu.saturating_sub(40)).saturating_sub(stamps.len()));
+        slot.recovery = Recovery::new(mss.min(self.caps.mtu.saturating_sub(40)).saturating_sub(stamps.overhead()));
         slot.numbers = Numbers::answered(ack, seq, self.settings.rx_ring as u16);
         slot.offer = offer;
         debug_assert!(slot.phase == Phase::Handshake, "delivery ends the handshake");

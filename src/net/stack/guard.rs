@@ -345,7 +345,7 @@ impl<S> Slot<S> {
     fn agree(&mut self, header: &[u8], mss: u16, now: Instant) {
         self.offer = Offer::of(header);
         self.stamps.answered(Stamp::of(header), now);
-        self.recovery = Recovery::new(mss.saturating_sub(self.stamps.len()));
+        self.recovery = Recovery::new(mss.saturating_sub(self.stamps.overhead()));
     }
 }
 

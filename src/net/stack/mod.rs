@@ -416,7 +416,7 @@ impl<S> Slot<S> {
         self.reset = false;
         self.outgoing = false;
         self.numbers = Numbers::default();
-        self.recovery = Recovery::new(mss.saturating_sub(stamps.len()));
+        self.recovery = Recovery::new(mss.saturating_sub(stamps.overhead()));
         self.challenge_at = Instant::ZERO;
         self.stuck = mtu::Stuck::default();
         self.seen = 0;

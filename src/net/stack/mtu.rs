@@ -71,7 +71,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         tcb.set_path(path);
         let stamp = slot.stamps.at(now);
         let headers = if report.key.remote_ip().is_ipv6() { 60 } else { 40 };
-        slot.recovery.narrow(path.mtu(self.caps.mtu) - headers - slot.stamps.len(), slot.numbers.snd_nxt());
+        slot.recovery.narrow(path.mtu(self.caps.mtu) - headers - slot.stamps.overhead(), slot.numbers.snd_nxt());
         let mut wire = wire!(self, port, slot.l2.as_ref());
         wire.stamp = stamp;
         for _ in 0..SEGMENTS_PER_TURN {
@@ -119,7 +119,7 @@ impl<S> Slot<S> {
         let ipv6 = self.key.remote_ip().is_ipv6();
         let Some(lower) = tcb.path().below(device, ipv6) else { return };
         // The headers of a segment, whose only option may be timestamps.
-        let payload = lower.mtu(device) - if ipv6 { 60 } else { 40 } - self.stamps.len();
+        let payload = lower.mtu(device) - if ipv6 { 60 } else { 40 } - self.stamps.overhead();
         if bytes <= u32::from(payload) {
             return;
         }
