@@ -154,6 +154,8 @@ pub struct TcpConfig {
     pub half_open: u32,
     /// When SYNs are answered by cookies.
     pub syn_cookies: SynCookies,
+    /// Whether timestamps are offered, and taken when a peer offers them (RFC 7323).
+    pub timestamps: bool,
     /// Connections of one source per worker, handshakes included; 0: no limit.
     pub connections_per_source: u32,
     /// From SYN to the handshake's last ACK.
@@ -390,6 +392,7 @@ impl Default for TcpConfig {
             bulk_rings: 64,
             half_open: 4096,
             syn_cookies: SynCookies::Auto,
+            timestamps: false,
             connections_per_source: 0,
             handshake_timeout: Duration::from_secs(10),
             fin_timeout: Duration::from_secs(20),

@@ -77,6 +77,7 @@ counters! {
     DropUnexpectedRst: "penstock_dropped_frames_total" "reason" = "unexpected_rst", "RST inside the receive window, but not the next sequence number (RFC 5961, 3.2)";
     DropAckRange: "penstock_dropped_frames_total" "reason" = "ack_range", "Acknowledges what was not sent yet, or long ago (RFC 5961, 5.2)";
     DropOutOfWindow: "penstock_dropped_frames_total" "reason" = "out_of_window", "Outside of the receive window: repeated, a keep-alive probe, or forged";
+    DropPaws: "penstock_dropped_frames_total" "reason" = "paws", "Its timestamp is older than the last one: a segment of long ago (RFC 7323, 5)";
     DropUnroutable: "penstock_dropped_frames_total" "reason" = "no_route", "No on-link prefix or gateway for the destination";
     DropDriver: "penstock_dropped_frames_total" "reason" = "driver", "Frame the driver refused to send";
     // Link and ICMP

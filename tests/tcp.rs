@@ -49,7 +49,10 @@ fn show_option(option: &Opt) -> String {
         Opt::Wscale(shift) => format!("wscale {shift}"),
         Opt::SackOk => "sackOK".into(),
         Opt::Sack(blocks) => blocks.iter().fold("sack".into(), |text, (from, to)| format!("{text} {from}:{to}")),
-        Opt::Timestamps(value, echo) => format!("TS val {value} ecr {echo}"),
+        Opt::Timestamps(value, echo) => {
+            let [value, echo] = [value, echo].map(|n| n.map_or("*".into(), |n| n.to_string()));
+            format!("TS val {value} ecr {echo}")
+        }
         Opt::Raw(byte) => format!("raw {byte}"),
     }
 }
@@ -64,7 +67,21 @@ fn fits(wanted: &Segment, seen: &Segment) -> bool {
         && one(&wanted.ack, &seen.ack)
         && one(&wanted.window, &seen.window)
         && one(&wanted.urgent, &seen.urgent)
-        && one(&wanted.options, &seen.options)
+        && match (&wanted.options, &seen.options) {
+            (Some(wanted), Some(seen)) => {
+                wanted.len() == seen.len() && wanted.iter().zip(seen).all(|(wanted, seen)| option_fits(wanted, seen))
+            }
+            (wanted, _) => wanted.is_none(),
+        }
+}
+
+fn option_fits(wanted: &Opt, seen: &Opt) -> bool {
+    match (wanted, seen) {
+        (Opt::Timestamps(value, echo), Opt::Timestamps(seen_value, seen_echo)) => {
+            (value.is_none() || value == seen_value) && (echo.is_none() || echo == seen_echo)
+        }
+        _ => wanted == seen,
+    }
 }
 
 /// A script under way.

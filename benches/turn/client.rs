@@ -14,6 +14,9 @@ const PORTS_PER_ADDRESS: usize = 50_000;
 const FIRST_PORT: usize = 1_024;
 const HEADERS: usize = 14 + 20 + 20;
 
+/// Two NOPs and the timestamps option.
+const STAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 0];
+
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const PSH: u8 = 8;
@@ -37,6 +40,8 @@ pub struct Client {
     answer_len: usize,
     /// Where a number stands that every request has of its own.
     unique_at: Option<usize>,
+    /// Every segment carries the timestamps option.
+    stamps: bool,
     /// Answers received whole.
     pub answers: u64,
     /// SYN-ACKs received.
@@ -63,9 +68,16 @@ impl Client {
             request: request.to_vec(),
             answer_len: 0,
             unique_at: None,
+            stamps: false,
             answers: 0,
             syn_acks: 0,
         }
+    }
+
+    /// Puts timestamps into every segment.
+    pub fn offer_timestamps(&mut self) {
+        self.stamps = true;
+        self.template[46] = 8 << 4;
     }
 
     /// Makes every request differ from those before: `marker` in it is followed by eight digits that count.
@@ -101,11 +113,14 @@ impl Client {
         let payload = if payload { &self.request[..] } else { &[] };
         let peer = &mut self.peers[i];
         let mut frame = self.pool.take().expect("the pool holds all frames of a turn");
-        frame.set_len(HEADERS + payload.len());
+        let options = if self.stamps { &STAMPS[..] } else { &[] };
+        let headers = HEADERS + options.len();
+        frame.set_len(headers + payload.len());
         let bytes = frame.bytes_mut();
         bytes[..HEADERS].copy_from_slice(&self.template);
-        bytes[HEADERS..].copy_from_slice(payload);
-        let ip_len = (40 + payload.len()) as u16;
+        bytes[HEADERS..headers].copy_from_slice(options);
+        bytes[headers..].copy_from_slice(payload);
+        let ip_len = (headers - 14 + payload.len()) as u16;
         bytes[16..18].copy_from_slice(&ip_len.to_be_bytes());
         let source = 0x0a09_0001 + (i / PORTS_PER_ADDRESS) as u32;
         bytes[26..30].copy_from_slice(&source.to_be_bytes());

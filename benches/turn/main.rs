@@ -45,25 +45,92 @@ struct Case {
     browser: bool,
     /// Every request differs, so that no head is recognized.
     unique: bool,
+    /// Clients offer timestamps.
+    stamps: bool,
 }
 
 const CASES: &[Case] = &[
-    Case { name: "keepalive-1", connections: 1, load: Load::KeepAlive, browser: false, unique: false },
-    Case { name: "keepalive-1000", connections: 1_000, load: Load::KeepAlive, browser: false, unique: false },
-    Case { name: "keepalive-30000", connections: 30_000, load: Load::KeepAlive, browser: false, unique: false },
-    Case { name: "keepalive-100000", connections: 100_000, load: Load::KeepAlive, browser: false, unique: false },
-    Case { name: "keepalive-browser-1000", connections: 1_000, load: Load::KeepAlive, browser: true, unique: false },
-    Case { name: "keepalive-unique-1000", connections: 1_000, load: Load::KeepAlive, browser: false, unique: true },
+    Case { name: "keepalive-1", connections: 1, load: Load::KeepAlive, browser: false, unique: false, stamps: false },
+    Case {
+        name: "keepalive-1000",
+        connections: 1_000,
+        load: Load::KeepAlive,
+        browser: false,
+        unique: false,
+        stamps: false,
+    },
+    Case {
+        name: "keepalive-30000",
+        connections: 30_000,
+        load: Load::KeepAlive,
+        browser: false,
+        unique: false,
+        stamps: false,
+    },
+    Case {
+        name: "keepalive-100000",
+        connections: 100_000,
+        load: Load::KeepAlive,
+        browser: false,
+        unique: false,
+        stamps: false,
+    },
+    Case {
+        name: "keepalive-browser-1000",
+        connections: 1_000,
+        load: Load::KeepAlive,
+        browser: true,
+        unique: false,
+        stamps: false,
+    },
+    Case {
+        name: "keepalive-stamps-1000",
+        connections: 1_000,
+        load: Load::KeepAlive,
+        browser: false,
+        unique: false,
+        stamps: true,
+    },
+    Case {
+        name: "keepalive-unique-1000",
+        connections: 1_000,
+        load: Load::KeepAlive,
+        browser: false,
+        unique: true,
+        stamps: false,
+    },
     Case {
         name: "connection-per-request",
         connections: 200_000,
         load: Load::PerRequest,
         browser: false,
         unique: false,
+        stamps: false,
     },
-    Case { name: "parked-20000", connections: 20_000, load: Load::Parked, browser: false, unique: false },
-    Case { name: "parked-1000000", connections: 1_000_000, load: Load::Parked, browser: false, unique: false },
-    Case { name: "syn-flood", connections: 1_000_000, load: Load::SynFlood, browser: false, unique: false },
+    Case {
+        name: "parked-20000",
+        connections: 20_000,
+        load: Load::Parked,
+        browser: false,
+        unique: false,
+        stamps: false,
+    },
+    Case {
+        name: "parked-1000000",
+        connections: 1_000_000,
+        load: Load::Parked,
+        browser: false,
+        unique: false,
+        stamps: false,
+    },
+    Case {
+        name: "syn-flood",
+        connections: 1_000_000,
+        load: Load::SynFlood,
+        browser: false,
+        unique: false,
+        stamps: false,
+    },
 ];
 
 fn main() {
@@ -112,6 +179,7 @@ impl<'a> Bed<'a> {
             config.workers.active = Some(connections / 16);
             config.tcp.park_after = Duration::from_millis(100);
         }
+        config.tcp.timestamps = case.stamps;
         let config = Arc::new(config);
         let options = ArenaOptions { hugepages: Hugepages::Auto, numa_node: None };
         let arena = Arena::new(GatewayWorker::arena_size(&config), options).expect("memory for the arena");
@@ -120,6 +188,9 @@ impl<'a> Bed<'a> {
         let (worker, counters) = bed::worker(&config, bed::caps(true), &pool, arena);
         let request = request(case);
         let mut client = Client::new(pool, case.connections, &request);
+        if case.stamps {
+            client.offer_timestamps();
+        }
         if case.unique {
             client.number_requests(b"X-Request: ");
         }

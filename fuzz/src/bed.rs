@@ -68,6 +68,7 @@ static SETUP: LazyLock<(Arc<Config>, Identity)> = LazyLock::new(|| {
             bulk_rings: 1,
             half_open: 2,
             syn_cookies: SynCookies::Auto,
+            timestamps: true,
             connections_per_source: 3,
             handshake_timeout: 2 * second,
             fin_timeout: 2 * second,

@@ -6,8 +6,7 @@
 //! A cookie is the class of the peer's MSS (3 bits), the parity of the clock (1 bit) and a keyed hash (28 bits) over both
 //! addresses, both ports, the peer's initial sequence number, the class and the clock. The clock ticks every 64 s, and the
 //! present tick and the one before are accepted: the parity tells which of the two it was, so that one hash judges a
-//! cookie. A guess is right once in 2^28 times. Nothing else of the SYN fits: smoltcp takes timestamps from a function
-//! without state, which no worker's clock could feed, so that none are negotiated, and there are none to hide options in.
+//! cookie. A guess is right once in 2^28 times. Nothing else of the SYN fits: the SYN-ACK's timestamp holds it (`stamp`).
 
 use super::key::FlowKey;
 use crate::time::Instant;

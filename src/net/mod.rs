@@ -17,6 +17,7 @@ pub mod rate;
 pub mod rss;
 pub mod source;
 pub mod stack;
+pub mod stamp;
 pub mod tcb;
 pub mod timer;
 pub mod timewait;

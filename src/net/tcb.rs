@@ -8,10 +8,12 @@ mod clock;
 mod handshake;
 mod lead;
 mod path;
+mod sent;
 
 pub use handshake::{Offer, Parked, Quiescent};
 pub use lead::Standing;
 pub use path::Hastened;
+pub use sent::{Last, Sent};
 
 use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
 use crate::mem::{Block, Borrower, Lent};
@@ -20,6 +22,7 @@ use crate::net::isn;
 use crate::net::key::FlowKey;
 use crate::net::link::LinkHeader;
 use crate::net::pmtu::PathMtu;
+use crate::net::stamp::Stamp;
 use crate::net::tx::TxQueue;
 use crate::port::{Caps, Frame, Port};
 use crate::telemetry::{Counter, Counters};
@@ -55,6 +58,8 @@ pub struct Wire<'a, P: Port> {
     pub unresolved: &'a mut Unresolved<P::Frame>,
     /// What was sent through this wire.
     pub sent: Sent,
+    /// What segments say where timestamps are in use.
+    pub stamp: Option<Stamp>,
     /// The packet to receive, from the IP header on.
     packet: Option<&'a [u8]>,
     /// Room for frames that smoltcp may count on.
@@ -63,66 +68,6 @@ pub struct Wire<'a, P: Port> {
 
 /// Frames of one call whose neighbour is unresolved: one per packet in, or one flush.
 pub type Unresolved<F> = ArrayVec<F, { SEGMENTS_PER_TURN + 1 }>;
-
-/// What one call sent.
-#[derive(Copy, Clone, Default, Debug)]
-pub struct Sent {
-    /// Segments.
-    pub segments: usize,
-    /// Payload bytes of the last segment.
-    pub payload: usize,
-    /// The last segment's header, as far as [`Last`] needs it.
-    pub last: Last,
-}
-
-/// Header fields of the last segment that was sent, read by who follows the connection.
-#[derive(Copy, Clone, Default, Debug)]
-pub struct Last {
-    /// From the sequence number to the window, as on the wire.
-    fields: [u8; 12],
-    payload: u16,
-}
-
-impl Last {
-    /// The sequence number after the segment.
-    #[inline]
-    pub fn seq_end(&self) -> u32 {
-        let syn_fin = u32::from(self.flags() & 1) + u32::from(self.flags() >> 1 & 1);
-        self.seq().wrapping_add(u32::from(self.payload)).wrapping_add(syn_fin)
-    }
-
-    /// The segment's own sequence number.
-    #[inline]
-    pub fn seq(&self) -> u32 {
-        let [a, b, c, d, ..] = self.fields;
-        u32::from_be_bytes([a, b, c, d])
-    }
-
-    /// Whether it was an RST.
-    pub fn is_reset(&self) -> bool {
-        self.flags() & 4 != 0
-    }
-
-    /// The acknowledgment number; 0 without ACK.
-    #[inline]
-    pub fn ack(&self) -> u32 {
-        let [_, _, _, _, a, b, c, d, ..] = self.fields;
-        u32::from_be_bytes([a, b, c, d])
-    }
-
-    /// The window, which is never scaled: rings are smaller than 64 KiB.
-    #[inline]
-    pub fn window(&self) -> u16 {
-        let [.., a, b] = self.fields;
-        u16::from_be_bytes([a, b])
-    }
-
-    /// FIN = 1, SYN = 2, RST = 4, ACK = 16.
-    #[inline]
-    pub fn flags(&self) -> u8 {
-        self.fields[9]
-    }
-}
 
 impl<'a, P: Port> Wire<'a, P> {
     /// A wire over the given parts; it has sent nothing yet.
@@ -138,7 +83,8 @@ impl<'a, P: Port> Wire<'a, P> {
         unresolved: &'a mut Unresolved<P::Frame>,
     ) -> Self {
         let room = if l2.is_some() { tx.room() } else { unresolved.remaining_capacity() };
-        Wire { port, tx, spare, caps, counters, l2_len, l2, unresolved, sent: Sent::default(), packet: None, room }
+        let (sent, stamp, packet) = (Sent::default(), None, None);
+        Wire { port, tx, spare, caps, counters, l2_len, l2, unresolved, sent, stamp, packet, room }
     }
 
     /// Whether another frame can be taken.
@@ -170,6 +116,9 @@ impl<'a, P: Port> Wire<'a, P> {
         frame.set_len(self.l2_len + len);
         let bytes = frame.bytes_mut();
         let result = fill(&mut bytes[self.l2_len..]);
+        if let Some(stamp) = self.stamp {
+            sent::stamp(stamp, &mut bytes[self.l2_len..]);
+        }
         self.note(&frame.bytes()[self.l2_len..]);
         let meta = ip::finish(frame.bytes_mut(), self.l2_len, self.caps);
         frame.set_tx(meta);

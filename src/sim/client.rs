@@ -71,7 +71,7 @@ impl ClientPlan {
             read_every: Duration::ZERO,
             think: Duration::ZERO,
             end: End::Close,
-            socket: SocketPlan { rx_ring: 65_535, tx_ring: 16_384, nagle: false, ack_delay: None },
+            socket: SocketPlan { rx_ring: 65_535, tx_ring: 16_384, nagle: false, ack_delay: None, timestamps: false },
         }
     }
 }

@@ -7,6 +7,7 @@ use super::neighbor::{self, Message};
 use super::packet::{self, BROADCAST, IPV4, IPV6, Mac};
 use crate::mem::{Arena, Borrower, Lent};
 use crate::time::Instant;
+use core::cell::Cell;
 use core::net::IpAddr;
 use core::ops::Range;
 use core::time::Duration;
@@ -21,6 +22,11 @@ use std::collections::VecDeque;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Packets that wait for the gateway's Ethernet address.
 const WAITING_MAX: usize = 64;
+
+thread_local! {
+    /// The TSval of the host that works: smoltcp asks a function without state for it.
+    static TSVAL: Cell<u32> = const { Cell::new(0) };
+}
 
 /// Where a host is.
 #[derive(Clone, PartialEq, Debug)]
@@ -50,6 +56,8 @@ pub struct SocketPlan {
     pub nagle: bool,
     /// Delay of ACKs; None: at once.
     pub ack_delay: Option<Duration>,
+    /// Offers timestamps (RFC 7323).
+    pub timestamps: bool,
 }
 
 /// Names a socket of a host.
@@ -99,6 +107,8 @@ pub struct Host {
     next_port: u16,
     echoes: Vec<(u16, Vec<u8>)>,
     out: Vec<Vec<u8>>,
+    /// What it adds to the time in its timestamps.
+    clock: u32,
 }
 
 impl Host {
@@ -132,6 +142,7 @@ impl Host {
             echoes: Vec::new(),
             next_port: 49_152 + (seed % 16_000) as u16,
             out: Vec::new(),
+            clock: seed as u32,
         }
     }
 
@@ -239,7 +250,8 @@ impl Host {
 
     /// Lets TCP work; frames to send are then in [`Host::take_frames`].
     pub fn poll(&mut self, now: Instant) {
-        let Host { iface, packets, lines, received, .. } = self;
+        let Host { iface, packets, lines, received, clock, .. } = self;
+        TSVAL.set(clock.wrapping_add(now.millis() as u32));
         for Received { ports, packet } in received.drain(..) {
             packets.rx = Some(packet);
             match ports.and_then(|ports| find(lines, ports)) {
@@ -306,6 +318,7 @@ fn socket_set(plan: &SocketPlan) -> Lent<OneSocket> {
         let mut socket = Socket::new(SocketBuffer::new(room.bytes(rx_ring)), SocketBuffer::new(room.bytes(tx_ring)));
         socket.set_nagle_enabled(plan.nagle);
         socket.set_ack_delay(plan.ack_delay.map(Into::into));
+        socket.set_tsval_generator(plan.timestamps.then_some(|| TSVAL.get()));
         let mut set = SocketSet::new(&mut storage[..]);
         set.add(socket);
         set

@@ -284,6 +284,7 @@ fn draw_limits(plan: &mut Plan, rng: &mut Rng) {
     if rng.chance(125_000) {
         tcp.time_wait_entries = 8;
     }
+    tcp.timestamps = rng.chance(500_000);
     if rng.chance(200_000) {
         tcp.half_open = 4;
         tcp.syn_cookies = *rng.pick(&[SynCookies::Auto, SynCookies::Off, SynCookies::Off]);
@@ -384,6 +385,7 @@ fn draw_client(hosts: usize, rng: &mut Rng) -> ClientPlan {
         tx_ring: *rng.pick(&[16_384, 4096]),
         nagle: rng.chance(300_000),
         ack_delay: rng.chance(500_000).then_some(Duration::from_millis(10)),
+        timestamps: rng.chance(500_000),
     };
     plan
 }

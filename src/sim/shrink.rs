@@ -168,8 +168,8 @@ impl Reduction {
             Part::Workers => plan.config.workers.count = Some(1),
             Part::Limits => {
                 plan.config.workers.connections = 64;
-                let TcpConfig { half_open, syn_cookies, time_wait_entries, .. } = &mut plan.config.tcp;
-                (*half_open, *syn_cookies, *time_wait_entries) = (64, SynCookies::Auto, 64);
+                let TcpConfig { half_open, syn_cookies, time_wait_entries, timestamps, .. } = &mut plan.config.tcp;
+                (*half_open, *syn_cookies, *time_wait_entries, *timestamps) = (64, SynCookies::Auto, 64, false);
                 let HttpLimits { requests_per_connection, .. } = &mut plan.config.http;
                 (*requests_per_connection, plan.site.requests_max) = (0, 0);
                 plan.pool = plan.pool.max(8192);

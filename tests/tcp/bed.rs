@@ -41,6 +41,8 @@ const TURNS: usize = 1_000;
 struct Peer {
     /// The gateway's initial sequence number, from its latest SYN.
     base: u32,
+    /// The timestamp of that.
+    stamp: u32,
     /// What the gateway sent, from its first byte on.
     received: Vec<u8>,
     /// How much of that was looked at by `answer`.
@@ -90,7 +92,7 @@ impl Default for Settings {
             listeners: vec![Listener { address: None, port: 80 }],
             http: HttpLimits::default(),
             // What RFC 6298, 2.4 asks for; scripts set less.
-            tcp: TcpConfig { rto_min: Duration::from_secs(1), bulk_rings: 0, ..TcpConfig::default() },
+            tcp: TcpConfig { rto_min: Duration::from_secs(1), bulk_rings: 0, timestamps: true, ..TcpConfig::default() },
             metrics: penstock::config::MetricsConfig::default(),
             admin: penstock::config::AdminConfig::default(),
             log: penstock::config::LogConfig::default(),
@@ -115,6 +117,7 @@ impl Settings {
             "connections" => self.config.workers.connections = number()?,
             "bulk_rings" => tcp.bulk_rings = number()?,
             "active" => self.config.workers.active = Some(number()?),
+            "timestamps" => tcp.timestamps = value == "true",
             "isn" => self.isn = number()?,
             "role" => self.is_client = value == "client",
             "family" => self.ipv6 = number()? == 6,
@@ -273,8 +276,8 @@ impl Bed {
 
     /// Sends a peer's segment; the worker sees it at once unless it is held.
     pub fn inject(&mut self, peer: u16, segment: &Segment, held: bool) {
-        let base = self.peers.entry(peer).or_default().base;
-        let bytes = tcp(peer, segment, self.isn, base, &self.stream);
+        let Peer { base, stamp, .. } = *self.peers.entry(peer).or_default();
+        let bytes = tcp(peer, segment, self.isn, (base, stamp), &self.stream);
         let mut bytes = packet::packet(host(self.ipv6, 1), host(self.ipv6, 2), packet::TCP, bytes, 16);
         if segment.damaged {
             bytes[ip_len(self.ipv6) + 16] ^= 0x55;
@@ -360,6 +363,16 @@ impl Bed {
             // A retransmission changes nothing.
             *peer = if peer.base == seq { std::mem::take(peer) } else { Peer { base: seq, ..Peer::default() } };
         }
+        let mut options = read_options(&tcp[20..options_end], self.isn);
+        for option in &mut options {
+            let Opt::Timestamps(Some(value), _) = option else { continue };
+            if flags & SYN != 0 {
+                peer.stamp = *value;
+            }
+            *value = value.wrapping_sub(peer.stamp);
+            // Milliseconds, and up to 31 that a SYN-ACK's holds something else in.
+            assert!(u64::from(*value) <= self.now.mono.millis() + 31, "a timestamp of another clock: {value}");
+        }
         let relative = |number: u32, base: u32| i64::from(number.wrapping_sub(base).cast_signed());
         let (seq, payload) = (relative(seq, peer.base), &tcp[options_end..]);
         collect(&mut peer.received, seq, payload);
@@ -370,7 +383,7 @@ impl Bed {
             ack: (flags & ACK != 0).then(|| relative(ack, self.isn)),
             window: Some(u16::from_be_bytes([tcp[14], tcp[15]])),
             urgent: Some(u16::from_be_bytes([tcp[18], tcp[19]])),
-            options: Some(read_options(&tcp[20..options_end], self.isn)),
+            options: Some(options),
             damaged: false,
         };
         self.sent.push_back((name, segment));
@@ -393,9 +406,9 @@ fn collect(received: &mut Vec<u8>, seq: i64, payload: &[u8]) {
 }
 
 /// A peer's segment, without checksum.
-fn tcp(peer: u16, segment: &Segment, isn: u32, base: u32, stream: &[u8]) -> Vec<u8> {
+fn tcp(peer: u16, segment: &Segment, isn: u32, (base, stamp): (u32, u32), stream: &[u8]) -> Vec<u8> {
     let (seq, len) = (segment.seq.expect("parsed"), segment.len.expect("parsed"));
-    let mut options = write_options(segment.options.as_deref().unwrap_or(&[]), base);
+    let mut options = write_options(segment.options.as_deref().unwrap_or(&[]), base, stamp);
     options.resize(options.len().next_multiple_of(4), 0);
     let mut bytes = vec![0; 20];
     bytes[..2].copy_from_slice(&(1_024 + peer).to_be_bytes());
@@ -417,7 +430,7 @@ fn tcp(peer: u16, segment: &Segment, isn: u32, base: u32, stream: &[u8]) -> Vec<
     bytes
 }
 
-fn write_options(options: &[Opt], base: u32) -> Vec<u8> {
+fn write_options(options: &[Opt], base: u32, stamp: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     for option in options {
         match option {
@@ -431,6 +444,7 @@ fn write_options(options: &[Opt], base: u32) -> Vec<u8> {
                 }
             }
             Opt::Timestamps(value, echo) => {
+                let (value, echo) = (value.expect("a number"), stamp.wrapping_add(echo.expect("a number")));
                 bytes.extend([&[8, 10][..], &value.to_be_bytes(), &echo.to_be_bytes()].concat());
             }
             Opt::Raw(byte) => bytes.push(*byte),
@@ -456,7 +470,7 @@ fn read_options(mut bytes: &[u8], isn: u32) -> Vec<Opt> {
             (3, 3) => options.push(Opt::Wscale(bytes[2])),
             (4, 2) => options.push(Opt::SackOk),
             (5, _) => options.push(Opt::Sack((2..len).step_by(8).map(|at| (edge(at), edge(at + 4))).collect())),
-            (8, 10) => options.push(Opt::Timestamps(word(2), word(6))),
+            (8, 10) => options.push(Opt::Timestamps(Some(word(2)), Some(word(6)))),
             _ => options.push(Opt::Raw(*kind)),
         }
         bytes = bytes.get(len.max(2)..).unwrap_or(&[]);

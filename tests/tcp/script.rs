@@ -20,7 +20,7 @@ pub enum Opt {
     Wscale(u8),
     SackOk,
     Sack(Vec<(i64, i64)>),
-    Timestamps(u32, u32),
+    Timestamps(Option<u32>, Option<u32>),
     /// One byte as it is.
     Raw(u8),
 }
@@ -256,7 +256,7 @@ fn options(text: &str) -> Result<Vec<Opt>, String> {
             ["mss", n] => Opt::Mss(number(n)?),
             ["wscale", n] => Opt::Wscale(number(n)?),
             ["sackOK"] => Opt::SackOk,
-            ["TS", "val", value, "ecr", echo] => Opt::Timestamps(number(value)?, number(echo)?),
+            ["TS", "val", value, "ecr", echo] => Opt::Timestamps(wild(value)?, wild(echo)?),
             ["nop"] => Opt::Raw(1),
             ["raw", n] => Opt::Raw(number(n)?),
             ["sack", ref blocks @ ..] => {

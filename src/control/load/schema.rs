@@ -297,6 +297,13 @@ pub static TCP: Schema = Schema {
              less; always; or never, and a SYN beyond `half_open` is dropped and counted.",
         ),
         key(
+            "timestamps",
+            Kind::Flag,
+            "false",
+            "Timestamps (RFC 7323) where the client offers them: segments of long ago are told by them, and SYN cookies \
+             bring window scale and selective acknowledgments back.",
+        ),
+        key(
             "connections_per_source",
             Kind::Integer(0, limits::CONNECTIONS_MAX as u64),
             "0",

@@ -77,6 +77,7 @@ pub(super) fn tcp(section: &Section) -> TcpConfig {
             Some("off") => SynCookies::Off,
             _ => default.syn_cookies,
         },
+        timestamps: section.flag("timestamps").unwrap_or(default.timestamps),
         connections_per_source: integer("connections_per_source", default.connections_per_source),
         handshake_timeout: duration("handshake_timeout", default.handshake_timeout),
         fin_timeout: duration("fin_timeout", default.fin_timeout),

@@ -85,6 +85,7 @@ bulk_tx_ring = "65535B"
 bulk_rings = 5
 half_open = 9
 syn_cookies = "always"
+timestamps = true
 connections_per_source = 11
 handshake_timeout = "5s"
 fin_timeout = "6s"
@@ -135,6 +136,7 @@ fn every_key_is_read() {
         bulk_rings: 5,
         half_open: 9,
         syn_cookies: SynCookies::Always,
+        timestamps: true,
         connections_per_source: 11,
         handshake_timeout: ms(5000),
         fin_timeout: ms(6000),

@@ -98,6 +98,7 @@ const fn device(kind: Kind, reason: &'static str, metric: &'static str, fix: &'s
 }
 
 const NO_FRAME: &str = "the frame pool is empty: compare penstock_mempool_used_frames with penstock_mempool_frames, and report it with penstock status --json";
+const DRIVER: &str = "the driver refuses frames: see dpdk_error events, and report it with penstock status --json";
 const TWO_CLAIM: &str = "two hosts claim one neighbour's address: find the second with arping on that link, unless one took over from the other";
 const LOST: Subject = device(Kind::Lost, "log_lines", "penstock_log_lost_lines_total", "");
 
@@ -147,9 +148,7 @@ pub fn judge(counter: Counter) -> Option<Subject> {
             (Kind::Fault, "a neighbour does not answer: check port.gateway, port.vlan and the prefix of port.address")
         }
         DropUnroutable => (Kind::Fault, "set port.gateway, or correct the prefix of port.address"),
-        DropDriver => {
-            (Kind::Fault, "the driver refuses frames: see dpdk_error events, and report it with penstock status --json")
-        }
+        DropDriver => (Kind::Fault, DRIVER),
         NeighborContested => (Kind::Fault, TWO_CLAIM),
         DropAddressConflict => (
             Kind::Conflict,
@@ -158,11 +157,10 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         DropRunt | DropEtherType | DropNotForUs | DropVlan | DropIpHeader | DropIpOptions | DropFragment
         | DropProtocol | DropTcpHeader | DropIcmp | DropIcmpError | TooBigRefused | TooBigLost | BlackHole
         | DropArp | DropNeighbor | DropNoConnection | DropTimeWait | DropUnexpectedSyn | DropUnexpectedRst
-        | DropAckRange | DropOutOfWindow | ChallengeWithheld | SynCookieInvalid | ConnDisplaced | ConnTimedOut
-        | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout | HttpBodyTimeout | HttpBodyTooLarge
-        | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation | HttpNotImplemented | HttpWriteTimeout => {
-            (Kind::Moved, "")
-        }
+        | DropAckRange | DropOutOfWindow | DropPaws | ChallengeWithheld | SynCookieInvalid | ConnDisplaced
+        | ConnTimedOut | TxStall | HttpMalformed | HttpVersion | HttpHeadTimeout | HttpBodyTimeout
+        | HttpBodyTooLarge | HttpTargetTooLong | HttpHeadTooLarge | HttpExpectation | HttpNotImplemented
+        | HttpWriteTimeout => (Kind::Moved, ""),
         RxFrames | RxBytes | TxFrames | TxBytes | Turns | TurnsBusy | ArpRequestsRx | ArpRepliesRx | ArpRequestsTx
         | ArpRepliesTx | NdSolicitsRx | NdAdvertsRx | NdSolicitsTx | NdAdvertsTx | IcmpEchoRx | IcmpEchoTx
         | TooBigLowered | TooBigUnchanged | TooBigElsewhere | NeighborUpheld | NeighborMoved | ConnParked

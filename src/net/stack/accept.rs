@@ -6,10 +6,11 @@
 use super::guard::Numbers;
 use super::receive::{ACK, FIN, RST, SYN};
 use super::recovery::Recovery;
-use super::{Phase, Session, Stack, wire};
+use super::{Phase, Session, Stack, offered, wire};
 use crate::limits::TX_BACKLOG_MAX;
 use crate::net::cookie::offered_mss;
 use crate::net::ip::Segment;
+use crate::net::stamp::{Offered, Stamp, Stamps};
 use crate::net::tcb::{Offer, Quiescent, Tcb, Wire};
 use crate::net::timewait::{self, Verdict};
 use crate::port::Port;
@@ -53,7 +54,7 @@ impl<P: Port, S: Session> Stack<P, S> {
                 seq: segment.seq,
                 flags: segment.flags,
                 payload_len: segment.payload_len,
-                tsval: None,
+                tsval: self.offered_stamp(stranger).map(|stamp| stamp.value),
             };
             match self.time_wait.segment(&segment.key, &seen, now) {
                 Verdict::Absent => {}
@@ -153,8 +154,12 @@ impl<P: Port, S: Session> Stack<P, S> {
         };
         let (rx_ring, mtu) = (self.settings.rx_ring, self.caps.mtu);
         let block = self.take_block(now).ok_or(Counter::DropActiveLimit)?;
-        let tcb = Tcb::accept(block, rx_ring, key, stranger.packet(), isn, mtu, now);
-        let index = self.occupy(stranger, tcb, listener, now)?;
+        let mut tcb = Tcb::accept(block, rx_ring, key, stranger.packet(), isn, mtu, now);
+        let stamps = self.agreed(stranger, now);
+        if stamps.are_on() {
+            tcb.use_timestamps();
+        }
+        let index = self.occupy(stranger, tcb, stamps, listener, now)?;
         self.counters.inc(Counter::ConnSyn);
         let slot = &mut self.slots[index as usize];
         slot.numbers.synchronize(stranger.segment.seq, stranger.segment.window);
@@ -167,8 +172,26 @@ impl<P: Port, S: Session> Stack<P, S> {
         Ok(())
     }
 
+    /// The timestamps option of a segment that may begin a connection with timestamps.
+    fn offered_stamp(&self, stranger: Stranger<'_>) -> Option<Stamp> {
+        if self.settings.timestamps { Stamp::of(stranger.tcp()) } else { None }
+    }
+
+    /// The timestamps of a connection that begins with this segment.
+    fn agreed(&self, stranger: Stranger<'_>, now: Instant) -> Stamps {
+        let start = || self.stamp_clock.start(&stranger.segment.key);
+        self.offered_stamp(stranger).map_or(Stamps::default(), |stamp| Stamps::agreed(start(), stamp.value, now))
+    }
+
     /// Gives a slot to a connection whose handshake is under way.
-    fn occupy(&mut self, stranger: Stranger<'_>, tcb: Tcb, listener: u8, now: Instant) -> Result<u32, Counter> {
+    fn occupy(
+        &mut self,
+        stranger: Stranger<'_>,
+        tcb: Tcb,
+        stamps: Stamps,
+        listener: u8,
+        now: Instant,
+    ) -> Result<u32, Counter> {
         let last = self.free_len.checked_sub(1).ok_or(Counter::DropConnectionLimit)?;
         let index = self.free[last];
         self.flows.insert(stranger.hash, index).map_err(|_| Counter::DropFlowTable)?;
@@ -178,7 +201,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         let slot = &mut self.slots[index as usize];
         self.blocks.belongs(&tcb, index);
         let mss = stranger.offered_mss().min(self.caps.mtu.saturating_sub(40));
-        slot.begin(stranger.segment.key, tcb, mss, now + self.settings.handshake_timeout);
+        slot.begin(stranger.segment.key, tcb, mss, stamps, now + self.settings.handshake_timeout);
         slot.listener = listener;
         Ok(index)
     }
@@ -195,8 +218,12 @@ impl<P: Port, S: Session> Stack<P, S> {
         let isn = self.cookie(stranger, now);
         self.cookies.send(now);
         let l2 = self.link.resolve(key.remote_ip()).or_else(|| self.link.back(frame, *ipv6));
+        let stamp = self.agreed(stranger, now).at(now);
+        // Nothing else of the SYN could come back without a timestamp.
+        let offer = if stamp.is_some() { Offer::of(stranger.tcp()) } else { Offer::default() };
         let mut wire = wire!(self, port, l2.as_ref());
-        wire.syn_ack(key, isn, seq.wrapping_add(1), self.settings.rx_ring as u16);
+        wire.stamp = stamp.map(|stamp| offered(&offer).hold(stamp));
+        wire.syn_ack(key, isn, seq.wrapping_add(1), self.settings.rx_ring as u16, &offer);
         self.counters.add(Counter::SynCookieSent, wire.sent.segments as u64);
         if self.settings.cookies_from > 0 {
             self.counters.inc(Counter::SynCookieFlood);
@@ -229,18 +256,30 @@ impl<P: Port, S: Session> Stack<P, S> {
             return Err(Counter::DropSourceLimit);
         }
         let block = self.take_block(now).ok_or(Counter::DropActiveLimit)?;
-        let offer = Offer { mss: Some(mss), ..Offer::default() };
+        let (offer, stamps) = self.brought_back(stranger, mss, now);
         let begun = Quiescent { key, snd_nxt: ack, rcv_nxt: seq, offer };
         let tcb = Tcb::import(block, self.settings.rx_ring, &begun, self.caps.mtu, now);
-        let index = self.occupy(stranger, tcb.ok_or(Counter::DropNoConnection)?, listener, now)?;
+        let index = self.occupy(stranger, tcb.ok_or(Counter::DropNoConnection)?, stamps, listener, now)?;
         self.counters.inc(Counter::SynCookieAccepted);
         let slot = &mut self.slots[index as usize];
-        slot.recovery = Recovery::new(mss.min(self.caps.mtu.saturating_sub(40)));
+        slot.recovery = Recovery::new(mss.min(self.caps.mtu.saturating_sub(40)).saturating_sub(stamps.overhead()));
         slot.numbers = Numbers::answered(ack, seq, self.settings.rx_ring as u16);
         slot.offer = offer;
         debug_assert!(slot.phase == Phase::Handshake, "delivery ends the handshake");
         self.deliver(port, index, stranger.segment, stranger.packet(), now);
         Ok(())
+    }
+
+    /// What was offered in the SYN of an ACK that brought its cookie back, and its timestamps: nothing but the segment size,
+    /// unless it echoes a timestamp that we may have sent.
+    fn brought_back(&self, stranger: Stranger<'_>, mss: u16, now: Instant) -> (Offer, Stamps) {
+        let mss = Some(mss);
+        let stamps = self.agreed(stranger, now);
+        let known = self.offered_stamp(stranger).zip(stamps.at(now));
+        match known.and_then(|(theirs, ours)| Offered::from_echo(theirs.echo, ours.value)) {
+            Some(Offered { window_scale, sack }) => (Offer { mss, window_scale, sack, timestamps: true }, stamps),
+            None => (Offer { mss, ..Offer::default() }, Stamps::default()),
+        }
     }
 
     /// Answers a segment by an RST, as that for a closed port (RFC 9293, 3.10.7.1), within the limit.

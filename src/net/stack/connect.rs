@@ -6,6 +6,7 @@
 use super::conn::{Conn, ConnId};
 use super::{Phase, Session, Stack};
 use crate::net::key::FlowKey;
+use crate::net::stamp::Stamps;
 use crate::net::tcb::Tcb;
 use crate::port::Port;
 use crate::telemetry::Counter;
@@ -39,7 +40,14 @@ impl<P: Port, S: Session> Stack<P, S> {
         let block = self.take_block(now).ok_or(ConnectError::Full)?;
         let isn = self.isn.at(key, now);
         let tcb = Tcb::connect(block, self.settings.rx_ring, key, isn, self.caps.mtu, now);
-        let tcb = tcb.ok_or(ConnectError::Unaddressable)?;
+        let mut tcb = tcb.ok_or(ConnectError::Unaddressable)?;
+        let stamps = match self.settings.timestamps {
+            true => Stamps::offering(self.stamp_clock.start(key)),
+            false => Stamps::default(),
+        };
+        if stamps.are_on() {
+            tcb.use_timestamps();
+        }
         let index = self.free[last];
         self.flows.insert(hash, index).map_err(|_| ConnectError::Full)?;
         self.free_len = last;
@@ -48,7 +56,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         let slot = &mut self.slots[index as usize];
         self.blocks.belongs(&tcb, index);
         // What the peer takes is not known yet; its answer is smaller than the first window.
-        slot.begin(*key, tcb, self.caps.mtu.saturating_sub(40), now + self.settings.handshake_timeout);
+        slot.begin(*key, tcb, self.caps.mtu.saturating_sub(40), stamps, now + self.settings.handshake_timeout);
         slot.outgoing = true;
         self.changed.push(index, slot);
         Ok(ConnId { slot: index, generation: slot.generation })

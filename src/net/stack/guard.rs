@@ -4,9 +4,11 @@
 //! next one (RFC 9293, 3.10.7.4), and how often such segments are answered. Refuses to hold data, and to judge handshakes
 //! that have no sequence number yet.
 
-use super::{Phase, Session, Stack, wire};
+use super::recovery::Recovery;
+use super::{Phase, Session, Slot, Stack, wire};
 use crate::limits::{CHAIN_MAX, CHALLENGE_INTERVAL};
 use crate::net::ip::Segment;
+use crate::net::stamp::Stamp;
 use crate::net::tcb::{Last, Offer, Wire};
 use crate::port::Port;
 use crate::telemetry::Counter;
@@ -36,6 +38,8 @@ pub(super) struct Numbers {
     right: u32,
     /// The end of what was received behind a hole.
     ahead: u32,
+    /// Last.ACK.sent (RFC 7323, 4.3).
+    told: u32,
     /// The peer's window as last told, not scaled.
     peer_window: u16,
     /// RCV.NXT is known.
@@ -79,7 +83,8 @@ impl Numbers {
     /// Those of a connection of which nothing but a SYN-ACK, telling this window, was sent.
     pub(super) fn answered(snd_nxt: u32, rcv_nxt: u32, window: u16) -> Numbers {
         let right = rcv_nxt.wrapping_add(u32::from(window));
-        Numbers { una: snd_nxt.wrapping_sub(1), nxt: snd_nxt, rcv_nxt, right, synchronized: true, ..Numbers::default() }
+        let una = snd_nxt.wrapping_sub(1);
+        Numbers { una, nxt: snd_nxt, rcv_nxt, right, told: rcv_nxt, synchronized: true, ..Numbers::default() }
     }
 
     /// SND.NXT.
@@ -175,6 +180,7 @@ impl Numbers {
             self.synchronized = true;
             self.peer_window = window;
             self.rcv_nxt = isn.wrapping_add(1);
+            self.told = self.rcv_nxt;
             self.right = self.right.wrapping_add(self.rcv_nxt);
         }
     }
@@ -186,6 +192,7 @@ impl Numbers {
             return self.sent_control(last);
         }
         self.rcv_nxt = last.ack();
+        self.told = self.rcv_nxt;
         self.right = self.rcv_nxt.wrapping_add(u32::from(last.window()));
         let end = last.seq_end();
         if end.wrapping_sub(self.nxt).cast_signed() > 0 {
@@ -203,6 +210,7 @@ impl Numbers {
         self.right = u32::from(last.window());
         if last.flags() & ACK != 0 {
             self.rcv_nxt = last.ack();
+            self.told = self.rcv_nxt;
             self.right = self.right.wrapping_add(self.rcv_nxt);
         }
     }
@@ -291,6 +299,57 @@ impl Cut {
     }
 }
 
+/// A segment's TCP header with its options, and its payload.
+#[inline]
+fn header<'a>(segment: &Segment, packet: &'a [u8]) -> &'a [u8] {
+    packet.get(usize::from(segment.l4 - segment.l3)..).unwrap_or_default()
+}
+
+/// Protection against wrapped sequence numbers (RFC 7323, 5).
+impl<S> Slot<S> {
+    /// Of a segment that the connection expects: notes its timestamp, where timestamps are in use. False when the guard has to
+    /// look at it.
+    #[inline]
+    pub(super) fn heed_stamp(&mut self, segment: &Segment, packet: &[u8], now: Instant) -> bool {
+        !self.stamps.are_on() || self.heed_stamp_in(segment, packet, now)
+    }
+
+    #[inline(never)]
+    fn heed_stamp_in(&mut self, segment: &Segment, packet: &[u8], now: Instant) -> bool {
+        match Stamp::usual(header(segment, packet)) {
+            Some(stamp) if !self.stamps.is_old(stamp.value, now) => {
+                self.note_stamp(segment, stamp, now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes the timestamp of an acceptable segment that is not older than the last.
+    #[inline]
+    fn note_stamp(&mut self, segment: &Segment, stamp: Stamp, now: Instant) {
+        if self.stamps.are_on() && segment.seq.wrapping_sub(self.numbers.told).cast_signed() <= 0 {
+            self.stamps.note(stamp.value, now);
+        }
+    }
+
+    /// Whether it is a segment of long ago. One without a timestamp is taken, as Linux does (RFC 7323, 3.2 would have it
+    /// dropped): routers that strip options are more likely than an attacker who knows the window and no timestamp.
+    fn is_replay(&self, segment: &Segment, packet: &[u8], now: Instant) -> bool {
+        // R1: not an RST. A SYN is challenged anyway.
+        self.stamps.are_on()
+            && segment.flags & (RST | SYN) == 0
+            && Stamp::of(header(segment, packet)).is_some_and(|stamp| self.stamps.is_old(stamp.value, now))
+    }
+
+    /// Notes what the SYN, or SYN-ACK, that answers ours says. Segments carry at most `mss` bytes without options.
+    fn agree(&mut self, header: &[u8], mss: u16, now: Instant) {
+        self.offer = Offer::of(header);
+        self.stamps.answered(Stamp::of(header), now);
+        self.recovery = Recovery::new(mss.saturating_sub(self.stamps.overhead()));
+    }
+}
+
 impl<P: Port, S: Session> Stack<P, S> {
     /// A segment that is not simply the next one of an open connection.
     #[cold]
@@ -309,21 +368,30 @@ impl<P: Port, S: Session> Stack<P, S> {
                 let opens = segment.flags & SYN != 0 && (slot.outgoing || segment.flags & ACK == 0);
                 if opens && !refused {
                     slot.numbers.synchronize(segment.seq, segment.window);
-                    slot.offer = Offer::of(&packet[usize::from(segment.l4 - segment.l3)..]);
+                    if slot.outgoing {
+                        slot.agree(header(segment, packet), self.caps.mtu.saturating_sub(40), now);
+                    }
                 }
                 if opens || refused || slot.outgoing {
                     return self.take(port, index, segment, packet, now);
                 }
             }
-            Phase::Parked => {
-                if !self.rouse(port, index, segment, now) {
-                    return;
-                }
-            }
-            Phase::Open | Phase::Closing => {}
+            Phase::Parked | Phase::Open | Phase::Closing => {}
         }
-        let numbers = &self.slots[index as usize].numbers;
-        match numbers.judge(segment) {
+        let slot = &mut self.slots[index as usize];
+        if slot.is_replay(segment, packet, now) {
+            self.drop_segment(Counter::DropPaws);
+            return self.challenge(port, index, now);
+        }
+        let verdict = slot.numbers.judge(segment);
+        let acceptable = matches!(verdict, Verdict::Pass | Verdict::Cut(_)) && segment.flags & RST == 0;
+        if acceptable && let Some(stamp) = Stamp::of(header(segment, packet)) {
+            slot.note_stamp(segment, stamp, now);
+        }
+        if slot.phase == Phase::Parked && !self.rouse(port, index, segment, verdict, now) {
+            return;
+        }
+        match verdict {
             Verdict::Pass => {
                 self.slots[index as usize].numbers.reaches(segment);
                 self.heed(port, index, segment, packet, now);
@@ -384,8 +452,10 @@ impl<P: Port, S: Session> Stack<P, S> {
     pub(super) fn bare_ack(&mut self, port: &mut P, index: u32, now: Instant) {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
+        slot.numbers.told = slot.numbers.rcv_nxt;
         let (key, numbers) = (slot.key, slot.numbers);
         let mut wire = wire!(self, port, slot.l2.as_ref());
+        wire.stamp = slot.stamps.at(now);
         wire.bare_ack(&key, numbers.nxt, numbers.rcv_nxt, numbers.window() as u16);
         if !self.unresolved.is_empty() {
             self.resolve_later(port, key.remote_ip(), now);

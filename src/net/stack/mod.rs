@@ -32,6 +32,7 @@ use crate::net::link::{Link, LinkHeader};
 use crate::net::pmtu::{PathMtu, Paths};
 use crate::net::quota::SourceQuota;
 use crate::net::rate::{AnswerLimit, RandomLimit};
+use crate::net::stamp::{Offered, Stamp, StampClock, Stamps};
 use crate::net::tcb::{Engine, Offer, State, Tcb, Unresolved};
 use crate::net::timer::TimerWheel;
 use crate::net::timewait::TimeWait;
@@ -104,6 +105,8 @@ struct Slot<S> {
     seen: u32,
     /// What the peer's SYN said.
     offer: Offer,
+    /// Timestamps, where they are in use.
+    stamps: Stamps,
     session: S,
 }
 
@@ -117,6 +120,7 @@ struct Settings {
     half_open_max: usize,
     /// Handshakes under way from which a SYN is answered by a cookie.
     cookies_from: usize,
+    timestamps: bool,
     listeners: Vec<Listener>,
 }
 
@@ -128,6 +132,7 @@ pub struct Stack<P: Port, S> {
     engine: Engine,
     isn: Isn,
     cookies: Cookies,
+    stamp_clock: StampClock,
     /// Until then an acknowledged cookie that found no place may come again.
     cookie_waits: Instant,
     link: Link<P::Frame>,
@@ -234,11 +239,13 @@ impl<P: Port, S: Session> Stack<P, S> {
                 rto_min: tcp.rto_min,
                 half_open_max: tcp.half_open as usize,
                 cookies_from: cookies_from(config),
+                timestamps: tcp.timestamps,
                 listeners: config.listeners.clone(),
             },
             engine: engine(&caps, isn::subkey(secret, 0)[0], tcp.rto_min, now),
             isn,
             cookies: Cookies::new(isn::subkey(secret, 2)),
+            stamp_clock: StampClock::new(isn::subkey(secret, 4)),
             cookie_waits: Instant::ZERO,
             link,
             flows: FlowTable::new(arena, connections, [secret[1], secret[2]])?,
@@ -402,23 +409,33 @@ const EXPIRE_MAX: usize = 64;
 
 impl<S> Slot<S> {
     /// Occupies the slot with a new connection, of segments of at most `mss` bytes, whose handshake ends at `deadline`.
-    fn begin(&mut self, key: FlowKey, tcb: Tcb, mss: u16, deadline: Instant) {
+    fn begin(&mut self, key: FlowKey, tcb: Tcb, mss: u16, stamps: Stamps, deadline: Instant) {
         self.key = key;
         self.tcb = Some(tcb);
         self.phase = Phase::Handshake;
         self.reset = false;
         self.outgoing = false;
         self.numbers = Numbers::default();
-        self.recovery = Recovery::new(mss);
+        self.recovery = Recovery::new(mss.saturating_sub(stamps.overhead()));
         self.challenge_at = Instant::ZERO;
         self.stuck = mtu::Stuck::default();
         self.seen = 0;
         self.offer = Offer::default();
+        self.stamps = stamps;
         self.armed = Instant::FAR;
         self.expired = false;
         self.deadline = deadline;
         self.l2 = None;
         self.l2_generation = u64::MAX;
+    }
+
+    /// What a segment of ours says now where timestamps are in use.
+    #[inline(never)]
+    fn stamp(&self, now: Instant) -> Option<Stamp> {
+        match self.stamps.at(now)? {
+            stamp if self.phase == Phase::Handshake && !self.outgoing => Some(offered(&self.offer).hold(stamp)),
+            stamp => Some(stamp),
+        }
     }
 
     /// Resolves the link header again when the neighbours changed.
@@ -457,6 +474,11 @@ impl<S> Slot<S> {
     }
 }
 
+/// What a SYN-ACK's timestamp holds.
+fn offered(offer: &Offer) -> Offered {
+    Offered { window_scale: offer.window_scale, sack: offer.sack }
+}
+
 impl<S: Default> Default for Slot<S> {
     fn default() -> Self {
         Slot {
@@ -482,6 +504,7 @@ impl<S: Default> Default for Slot<S> {
             path: PathMtu::default(),
             seen: 0,
             offer: Offer::default(),
+            stamps: Stamps::default(),
             session: S::default(),
         }
     }

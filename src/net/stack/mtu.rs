@@ -69,7 +69,9 @@ impl<P: Port, S: Session> Stack<P, S> {
             Err(Unfit::Impossible) => return Some(Counter::TooBigRefused),
         };
         tcb.set_path(path);
+        let stamp = slot.stamps.at(now);
         let mut wire = wire!(self, port, slot.l2.as_ref());
+        wire.stamp = stamp;
         for _ in 0..SEGMENTS_PER_TURN {
             let hastened = self.engine.hasten(now, tcb, &mut wire);
             if hastened != Hastened::Nothing {
@@ -81,7 +83,8 @@ impl<P: Port, S: Session> Stack<P, S> {
             // Little more of it goes before what was lost.
             tcb.slow_start();
         }
-        slot.recovery.narrow(payload(path, self.caps.mtu, &report.key), slot.numbers.snd_nxt());
+        let mss = payload(path, self.caps.mtu, &report.key) - slot.stamps.overhead();
+        slot.recovery.narrow(mss, slot.numbers.snd_nxt());
         tcb.slow_start();
         self.changed.push(index, slot);
         let remote = report.key.remote;
@@ -124,7 +127,7 @@ impl<S> Slot<S> {
             self.stuck = Stuck { una, timeouts: 0 };
         }
         let Some(lower) = tcb.path().below(device, self.key.remote_ip().is_ipv6()) else { return };
-        let payload = payload(lower, device, &self.key);
+        let payload = payload(lower, device, &self.key) - self.stamps.overhead();
         if bytes <= u32::from(payload) {
             return;
         }

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::limits::CHALLENGE_INTERVAL;
 use crate::mem::{Arena, Block, BlockPool, Slice};
 use crate::net::ip::Segment;
-use crate::net::tcb::{Engine, Parked, Quiescent, Ring, Tcb, Wire};
+use crate::net::tcb::{Engine, Offer, Parked, Quiescent, Ring, Tcb, Wire};
 use crate::port::{BURST_MAX, Port};
 use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
@@ -257,7 +257,8 @@ impl<P: Port, S: Session> Stack<P, S> {
 
     /// A socket in this block that is where the connection in this slot is.
     fn revive(&mut self, block: Block, index: u32, now: Instant) -> Option<Tcb> {
-        let Slot { key, offer, numbers, recovery, path, .. } = self.slots[index as usize];
+        let Slot { key, offer, numbers, recovery, path, stamps, .. } = self.slots[index as usize];
+        let offer = Offer { timestamps: stamps.are_on(), ..offer };
         let parked = Parked {
             connection: Quiescent { key, snd_nxt: numbers.snd_nxt(), rcv_nxt: numbers.rcv_nxt(), offer },
             window: numbers.peer_window(),
@@ -268,12 +269,19 @@ impl<P: Port, S: Session> Stack<P, S> {
         Some(tcb)
     }
 
-    /// A segment for a parked connection; whether it is awake now and gets the segment. What tells the connection nothing,
+    /// A segment for a parked connection, as judged; whether it is awake now and gets the segment. What tells the connection nothing,
     /// or is answered by its numbers alone, does not wake it.
-    pub(super) fn rouse(&mut self, port: &mut P, index: u32, segment: &Segment, now: Instant) -> bool {
+    pub(super) fn rouse(
+        &mut self,
+        port: &mut P,
+        index: u32,
+        segment: &Segment,
+        verdict: Verdict,
+        now: Instant,
+    ) -> bool {
         let slot = &mut self.slots[index as usize];
         let empty = segment.payload_len == 0 && segment.flags & FIN == 0;
-        match slot.numbers.judge(segment) {
+        match verdict {
             // A window update, or an ACK repeated.
             Verdict::Pass if empty => {
                 slot.numbers.acknowledged(segment);

@@ -4,6 +4,7 @@ use super::accept::Stranger;
 use super::{Phase, Session, Stack, mtu, wire};
 use crate::limits::CHAIN_MAX;
 use crate::net::ip::{Class, Segment, linearize};
+use crate::net::stamp::{self, Stamp};
 use crate::net::tcb::Wire;
 use crate::net::timewait;
 use crate::port::{BURST_MAX, Burst, Frame, Port};
@@ -138,10 +139,10 @@ impl<P: Port, S: Session> Stack<P, S> {
     }
 
     /// A segment for a connection in a slot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
-        let slot = &self.slots[index as usize];
-        if slot.phase != Phase::Open || !slot.numbers.expects(segment) {
+        let slot = &mut self.slots[index as usize];
+        if slot.phase != Phase::Open || !slot.numbers.expects(segment) || !slot.heed_stamp(segment, packet, now) {
             return self.guard(port, index, segment, packet, now);
         }
         self.heed(port, index, segment, packet, now);
@@ -152,8 +153,11 @@ impl<P: Port, S: Session> Stack<P, S> {
     pub(super) fn take(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
-        let Some(tcb) = slot.tcb.as_mut() else { return };
         let mut wire = wire!(self, port, slot.l2.as_ref());
+        if slot.stamps.are_on() {
+            wire.stamp = slot.stamp(now);
+        }
+        let Some(tcb) = slot.tcb.as_mut() else { return };
         let queued = tcb.recv_queue();
         self.engine.receive(now, tcb, packet, &mut wire);
         let sent = wire.sent;
@@ -173,7 +177,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
             self.half_open -= 1;
             let path = mtu::path_to(&self.paths, &self.flows, segment.key.remote, now);
-            slot.recovery.limit(mtu::payload(path, self.caps.mtu, &segment.key));
+            slot.recovery.limit(mtu::payload(path, self.caps.mtu, &segment.key) - slot.stamps.overhead());
             slot.tcb.iter_mut().for_each(|tcb| {
                 tcb.quicken(now);
                 tcb.set_path(path);
@@ -200,6 +204,10 @@ impl<P: Port, S: Session> Stack<P, S> {
         }
         let l2 = self.link.resolve(segment.key.remote_ip());
         let mut wire = wire!(self, port, l2.as_ref());
+        wire.stamp = state.ts_recent.map(|echo| {
+            let start = self.stamp_clock.start(&segment.key);
+            Stamp { value: stamp::value_at(start, now), echo }
+        });
         wire.bare_ack(&segment.key, state.snd_nxt, state.rcv_nxt, 0);
         self.counters.add(Counter::ChallengeAck, wire.sent.segments as u64);
         self.resolve_later(port, segment.key.remote_ip(), now);

@@ -53,8 +53,11 @@ impl<P: Port, S: Session> Stack<P, S> {
     fn flush(&mut self, port: &mut P, index: u32, now: Instant) -> After {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
-        let Some(tcb) = slot.tcb.as_mut() else { return self.flush_parked(port, index, now) };
         let mut wire = wire!(self, port, slot.l2.as_ref());
+        if slot.stamps.are_on() {
+            wire.stamp = slot.stamp(now);
+        }
+        let Some(tcb) = slot.tcb.as_mut() else { return self.flush_parked(port, index, now) };
         let mut rest = None;
         let mut more = true;
         while more {
@@ -127,7 +130,7 @@ impl<P: Port, S: Session> Stack<P, S> {
                 let state = timewait::State {
                     snd_nxt: slot.numbers.snd_nxt(),
                     rcv_nxt: slot.numbers.rcv_nxt(),
-                    ts_recent: None,
+                    ts_recent: slot.stamps.recent(),
                 };
                 if time_wait.insert(&slot.key, state, now) {
                     counters.inc(Counter::TimeWaitRecycled);

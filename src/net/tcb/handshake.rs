@@ -8,17 +8,23 @@ use crate::mem::Block;
 use crate::net::key::FlowKey;
 use crate::port::Port;
 use crate::time::Instant;
+use arrayvec::ArrayVec;
 use core::net::IpAddr;
 use core::time::Duration;
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, TxToken};
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant as SmolInstant;
-use smoltcp::wire::{IpAddress, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::{IpAddress, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
 /// A TCP header with the MSS option alone.
 const SYN_ACK_LEN: usize = 24;
-/// An IPv6 header, a TCP header, and options for MSS, window scale and SACK.
-const SYN_MAX: usize = 40 + 20 + 12;
+/// A TCP header with options for MSS, window scale, SACK and timestamps.
+const SYN_LEN_MAX: usize = 20 + 20;
+/// The same behind an IPv6 header.
+const SYN_MAX: usize = 40 + SYN_LEN_MAX;
+
+/// Room for timestamps.
+const BLANK: TcpTimestampRepr = TcpTimestampRepr { tsval: 0, tsecr: 0 };
 
 /// A connection on which nothing is under way: everything sent was acknowledged, everything received was read.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -53,6 +59,8 @@ pub struct Offer {
     pub window_scale: Option<u8>,
     /// Whether it permits selective acknowledgments.
     pub sack: bool,
+    /// Whether it offers timestamps.
+    pub timestamps: bool,
 }
 
 impl Offer {
@@ -62,8 +70,8 @@ impl Offer {
         let packet = TcpPacket::new_checked(tcp);
         let sums = ChecksumCapabilities::ignored();
         match packet.and_then(|packet| TcpRepr::parse(&packet, &unspecified, &unspecified, &sums)) {
-            Ok(TcpRepr { max_seg_size, window_scale, sack_permitted, .. }) => {
-                Offer { mss: max_seg_size, window_scale, sack: sack_permitted }
+            Ok(TcpRepr { max_seg_size: mss, window_scale, sack_permitted: sack, timestamp, .. }) => {
+                Offer { mss, window_scale, sack, timestamps: timestamp.is_some() }
             }
             Err(_) => Offer::default(),
         }
@@ -94,7 +102,7 @@ impl<P: Port> Wire<'_, P> {
             max_seg_size: None,
             sack_permitted: false,
             sack_ranges: [None; 3],
-            timestamp: None,
+            timestamp: self.stamp.filter(|_| control != TcpControl::Rst).map(|_| BLANK),
             payload: &[],
         };
         let ip = IpRepr::new(local, remote, IpProtocol::Tcp, tcp.buffer_len(), 64);
@@ -107,21 +115,30 @@ impl<P: Port> Wire<'_, P> {
         self.emit(ip.buffer_len(), fill);
     }
 
-    /// Sends a SYN-ACK for which there is no socket. It offers a segment size and nothing else.
-    pub fn syn_ack(&mut self, key: &FlowKey, isn: u32, ack: u32, window: u16) {
+    /// Sends a SYN-ACK for which there is no socket, as an answer to `offer`. It offers a segment size, and nothing else
+    /// without timestamps, in which the rest would come back.
+    pub fn syn_ack(&mut self, key: &FlowKey, isn: u32, ack: u32, window: u16, offer: &Offer) {
         let ends = (key.local_ip(), key.remote_ip());
         let ip_len = if ends.0.is_ipv4() { 20 } else { 40 };
         let mss = usize::from(self.caps.mtu).saturating_sub(ip_len + 20) as u16;
-        self.emit(ip_len + SYN_ACK_LEN, |bytes| {
+        let mut options = ArrayVec::<u8, { SYN_LEN_MAX - SYN_ACK_LEN }>::new();
+        if self.stamp.is_some() {
+            options.extend(offer.window_scale.map(|_| [3, 3, 0]).into_iter().flatten());
+            options.extend(offer.sack.then_some([4, 2]).into_iter().flatten());
+            options.extend([8, 10].into_iter().chain([0; 8]));
+            options.extend(core::iter::repeat_n(0, options.len().wrapping_neg() % 4));
+        }
+        let tcp_len = SYN_ACK_LEN + options.len();
+        self.emit(ip_len + tcp_len, |bytes| {
             let (ip, tcp) = bytes.split_at_mut(ip_len);
             match ends {
                 (IpAddr::V4(from), IpAddr::V4(to)) => {
-                    ip[..12].copy_from_slice(&[0x45, 0, 0, 20 + SYN_ACK_LEN as u8, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+                    ip[..12].copy_from_slice(&[0x45, 0, 0, 20 + tcp_len as u8, 0, 0, 0x40, 0, 64, 6, 0, 0]);
                     ip[12..16].copy_from_slice(&from.octets());
                     ip[16..].copy_from_slice(&to.octets());
                 }
                 (IpAddr::V6(from), IpAddr::V6(to)) => {
-                    ip[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, SYN_ACK_LEN as u8, 6, 64]);
+                    ip[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, tcp_len as u8, 6, 64]);
                     ip[8..24].copy_from_slice(&from.octets());
                     ip[24..].copy_from_slice(&to.octets());
                 }
@@ -132,10 +149,11 @@ impl<P: Port> Wire<'_, P> {
             tcp[4..8].copy_from_slice(&isn.to_be_bytes());
             tcp[8..12].copy_from_slice(&ack.to_be_bytes());
             // SYN and ACK; the checksum is filled in later.
-            tcp[12..14].copy_from_slice(&[(SYN_ACK_LEN as u8 / 4) << 4, 0x12]);
+            tcp[12..14].copy_from_slice(&[(tcp_len as u8 / 4) << 4, 0x12]);
             tcp[14..16].copy_from_slice(&window.to_be_bytes());
             tcp[16..22].copy_from_slice(&[0, 0, 0, 0, 2, 4]);
-            tcp[22..].copy_from_slice(&mss.to_be_bytes());
+            tcp[22..24].copy_from_slice(&mss.to_be_bytes());
+            tcp[24..].copy_from_slice(&options);
         });
     }
 }
@@ -160,6 +178,9 @@ impl Tcb {
         engine.replay(&mut tcb, &syn[..len], mtu, now);
         if tcb.state() != State::SynReceived {
             return None;
+        }
+        if connection.offer.timestamps {
+            tcb.use_timestamps();
         }
         // The window that the peer was told counts from here.
         tcb.set.with(|set| engine.iface.poll_egress(smol(now), &mut Replay { mtu, packet: None }, set));
@@ -277,6 +298,7 @@ mod tests {
     use crate::config::Hugepages;
     use crate::mem::{Arena, ArenaOptions};
     use crate::net::link::LinkHeader;
+    use crate::net::stamp::Stamp;
     use crate::net::tcb::Unresolved;
     use crate::net::tx::TxQueue;
     use crate::port::{Caps, Frame};
@@ -319,16 +341,56 @@ mod tests {
 
     #[test]
     fn a_syn_ack_without_socket_is_the_one_a_socket_sends() {
-        for key in &KEYS {
-            let options = [2, 4, 0x05, 0xb4];
+        let mss = [2, 4, 0x05, 0xb4];
+        let (sack, scale, stamps) = ([4, 2, 1, 1], [1, 3, 3, 7], [1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 0]);
+        let offers: [&[&[u8]]; 5] = [
+            &[&mss],
+            &[&mss, &stamps],
+            &[&mss, &sack, &stamps],
+            &[&mss, &scale, &stamps],
+            &[&mss, &sack, &scale, &stamps],
+        ];
+        for (key, offer) in KEYS.iter().flat_map(|key| offers.map(|offer| (key, offer))) {
+            let options = offer.concat();
             let mut syn = segment(key, 999, 0, 2, 1000, &options);
             let tcp = syn.len() - options.len() - 20;
-            syn[tcp + 12] = 0x60;
+            syn[tcp + 12] = ((20 + options.len() / 4 * 4) as u8 / 4) << 4;
+            let offer = Offer::of(&syn[tcp..]);
+            let stamp = offer.timestamps.then_some(Stamp { value: 0x0102_0304, echo: 5 });
             let mut tcb = Tcb::accept(block(), 4096, key, &syn, 77, MTU, Instant::ZERO);
+            if offer.timestamps {
+                tcb.use_timestamps();
+            }
             let mut engine = Engine::new(MTU, 1, Instant::ZERO);
-            let by_socket = on_wire(&[], |wire, _| assert!(engine.send(Instant::ZERO, &mut tcb, wire)));
-            let without = on_wire(&[], |wire, _| wire.syn_ack(key, 77, 1000, 4096));
+            let by_socket = on_wire(&[], |wire, _| {
+                wire.stamp = stamp;
+                assert!(engine.send(Instant::ZERO, &mut tcb, wire));
+            });
+            let without = on_wire(&[], |wire, _| {
+                wire.stamp = stamp;
+                wire.syn_ack(key, 77, 1000, 4096, &offer);
+            });
             assert_eq!(by_socket[0].bytes()[14..], without[0].bytes()[14..]);
+            assert_eq!(Stamp::of(&without[0].bytes()[14 + tcp..]), stamp);
+        }
+    }
+
+    #[test]
+    fn a_parked_connection_has_timestamps_if_it_had_them() {
+        let mut engine = Engine::new(MTU, 1, Instant::ZERO);
+        for (timestamps, segment, headers) in [(true, 988, 14 + 20 + 32), (false, 1_000, 14 + 20 + 20)] {
+            let offer = Offer { mss: Some(1_000), timestamps, ..Offer::default() };
+            let connection = Quiescent { key: KEYS[0], snd_nxt: 5, rcv_nxt: 9, offer };
+            let parked = Parked { connection, window: 60_000, round_trip: Duration::ZERO };
+            let mut tcb = engine.revive(block(), 4096, &parked, MTU, Instant::from_millis(5)).unwrap();
+            assert_eq!(tcb.send(&[b'x'; 2000]), 2000);
+            let sent = on_wire(&[], |wire, _| {
+                wire.stamp = Some(Stamp { value: 8, echo: 9 });
+                assert!(engine.send(Instant::from_millis(5), &mut tcb, wire));
+            });
+            assert_eq!(sent[0].bytes().len() - headers, segment);
+            let stamp = Stamp::usual(&sent[0].bytes()[34..]);
+            assert_eq!(stamp, timestamps.then_some(Stamp { value: 8, echo: 9 }));
         }
     }
 
@@ -362,7 +424,7 @@ mod tests {
             key: KEYS[0],
             snd_nxt: 5,
             rcv_nxt: 9,
-            offer: Offer { mss: None, window_scale: Some(7), sack: true },
+            offer: Offer { mss: None, window_scale: Some(7), sack: true, timestamps: false },
         };
         let mut tcb = Tcb::import(block(), 4096, &connection, MTU, Instant::ZERO).unwrap();
         let mut engine = Engine::new(MTU, 1, Instant::ZERO);
@@ -383,7 +445,7 @@ mod tests {
     #[test]
     fn a_parked_connection_is_established_at_once_with_the_window_and_timeout_it_had() {
         for key in &KEYS {
-            let offer = Offer { mss: Some(1_000), window_scale: Some(1), sack: true };
+            let offer = Offer { mss: Some(1_000), window_scale: Some(1), sack: true, timestamps: false };
             let connection = Quiescent { key: *key, snd_nxt: u32::MAX - 9, rcv_nxt: 7, offer };
             let ms = Duration::from_millis;
             for (round_trip, timeout) in [(ms(0), ms(200)), (ms(300), ms(900))] {
@@ -413,7 +475,8 @@ mod tests {
         let mut syn = segment(&KEYS[0], 999, 0, 2, 1000, &[2, 4, 0x05, 0xb4, 1, 3, 3, 15, 4, 2, 1, 1]);
         syn[32] = 0x80;
         // A scale beyond 14 is 14 (RFC 7323, 2.3).
-        assert_eq!(Offer::of(&syn[20..]), Offer { mss: Some(1460), window_scale: Some(14), sack: true });
+        let offer = Offer { mss: Some(1460), window_scale: Some(14), sack: true, timestamps: false };
+        assert_eq!(Offer::of(&syn[20..]), offer);
         assert_eq!(Offer::of(&segment(&KEYS[0], 999, 0, 2, 1000, &[])[20..]), Offer::default());
         assert_eq!(Offer::of(&syn[20..50]), Offer::default(), "cut off");
     }

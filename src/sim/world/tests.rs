@@ -41,7 +41,7 @@ impl Server {
         (place.mac, place.ip, place.link_ip, place.gateway) =
             (plan.caps.mac, client.gateway, client.gateway, client.ip);
         let mut host = Host::new(place, 7, EPOCH);
-        let rings = SocketPlan { rx_ring: 4096, tx_ring: 8192, nagle: false, ack_delay: None };
+        let rings = SocketPlan { rx_ring: 4096, tx_ring: 8192, nagle: false, ack_delay: None, timestamps: false };
         let sockets = (0..8).map(|_| (host.listen(80, &rings), Vec::new(), Vec::new())).collect();
         Server { host, site: plan.site.clone(), port, counters, sockets, spoil, held: Vec::new() }
     }
