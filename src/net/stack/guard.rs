@@ -299,7 +299,7 @@ impl Cut {
     }
 }
 
-/// A segment's TCP header with its options, and its payload.
+/// A segment from its TCP header on.
 #[inline]
 fn header<'a>(segment: &Segment, packet: &'a [u8]) -> &'a [u8] {
     packet.get(usize::from(segment.l4 - segment.l3)..).unwrap_or_default()

@@ -269,8 +269,8 @@ impl<P: Port, S: Session> Stack<P, S> {
         Some(tcb)
     }
 
-    /// A segment for a parked connection, as judged; whether it is awake now and gets the segment. What tells the connection nothing,
-    /// or is answered by its numbers alone, does not wake it.
+    /// A segment for a parked connection, and its verdict; whether it is awake now and gets the segment. What tells the
+    /// connection nothing, or is answered by its numbers alone, does not wake it.
     pub(super) fn rouse(
         &mut self,
         port: &mut P,

@@ -139,6 +139,7 @@ impl<P: Port, S: Session> Stack<P, S> {
     }
 
     /// A segment for a connection in a slot.
+    // Out of line it costs a request 1 % more.
     #[inline(always)]
     pub(super) fn deliver(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let slot = &mut self.slots[index as usize];
