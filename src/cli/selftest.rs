@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Gateway and generator run in this process on one CPU each, joined by a memif: no network card, no root, hugepages only if
-there are free ones. For 2 s a closed loop finds a rate, then an open loop offers 1.3 times that, so that the gateway is
+there are free ones. For 2 s a closed loop finds a rate, then an open loop offers 1.6 times that, so that the gateway is
 the limit; the card says whether it was. A window of 20 ms counts when neither core was taken away for 1.28 ms or longer;
 figures per busy second are medians of such windows, and fewer than 50 are no figure. Latency is measured at half of what
 the first case answered, from the intended start of each request.

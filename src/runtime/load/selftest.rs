@@ -24,7 +24,7 @@ const GAP_NS: u64 = 1_280_000;
 /// How long a case's rate is looked for.
 const PROBE: Duration = Duration::from_secs(2);
 /// Offered, over what the closed loop was answered.
-const OVERLOAD: f64 = 1.3;
+const OVERLOAD: f64 = 1.6;
 const GATEWAY: [u8; 4] = [10, 99, 0, 2];
 const CLIENT: [u8; 4] = [10, 99, 0, 1];
 
