@@ -82,7 +82,7 @@ component() {
 lints() {
     if component fmt rustfmt; then check "format" cargo_run fmt --all --check; fi
     if component clippy clippy; then
-        check "lints, without DPDK" cargo_run clippy --locked --all-targets -- -D warnings
+        check "lints, without DPDK" cargo_run clippy --locked --all-targets --bench impair -- -D warnings
         $FAST || check "lints, with DPDK" cargo_run clippy --locked --all-targets "${WITH_DPDK[@]}" -- -D warnings
     fi
     if have shellcheck; then

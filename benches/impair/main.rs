@@ -84,6 +84,7 @@ impl Options {
             corrupt_ppm: ppm(self.corrupt),
             bits_per_s: (self.rate > 0.0).then_some((self.rate * 1e6) as u64),
             queue: self.queue,
+            ..Impairment::default()
         }
     }
 }

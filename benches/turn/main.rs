@@ -224,8 +224,9 @@ impl<'a> Bed<'a> {
         let took = start.elapsed();
         self.busy += took;
         self.gap = self.gap.max(took);
-        // 25 us a turn, so that timers run as they would at about a million requests a second.
-        self.now.mono = self.now.mono + Duration::from_micros(25);
+        // 10 us a turn, so that timers run as they would at three million requests a second. Each of 100,000 clients then
+        // acknowledges, with its next request, before the gateway's probe at 40 ms (RFC 8985, 7.2).
+        self.now.mono = self.now.mono + Duration::from_micros(10);
         self.client.drain(self.worker.port_mut());
     }
 
