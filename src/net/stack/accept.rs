@@ -117,7 +117,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         match accepted {
             Ok(()) => self.counters.inc(Counter::TimeWaitReused),
             Err(reason) => {
-                self.drop_segment(reason);
+                self.turn_away(port, stranger, reason, now);
                 self.time_wait.insert(&stranger.segment.key, state, now);
             }
         }
