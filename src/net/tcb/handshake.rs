@@ -92,18 +92,8 @@ impl<P: Port> Wire<'_, P> {
     fn bare(&mut self, key: &FlowKey, control: TcpControl, seq: u32, ack: u32, window: u16) {
         let (local, remote) = (address(key.local_ip()), address(key.remote_ip()));
         let tcp = TcpRepr {
-            src_port: key.local_port,
-            dst_port: key.remote_port,
-            control,
-            seq_number: TcpSeqNumber(seq as i32),
-            ack_number: Some(TcpSeqNumber(ack as i32)),
-            window_len: window,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
             timestamp: self.stamp.filter(|_| control != TcpControl::Rst).map(|_| BLANK),
-            payload: &[],
+            ..empty((key.local_port, key.remote_port), control, seq, Some(ack), window)
         };
         let ip = IpRepr::new(local, remote, IpProtocol::Tcp, tcp.buffer_len(), 64);
         let sums = ChecksumCapabilities::ignored();
@@ -203,29 +193,51 @@ impl Quiescent {
     /// Writes the peer's SYN that would have begun the connection, or else its ACK of everything with this window, not
     /// scaled; returns its length.
     fn write(&self, control: TcpControl, window: u16, out: &mut [u8; SYN_MAX]) -> usize {
-        let (from, to) = (address(self.key.remote_ip()), address(self.key.local_ip()));
         let syn = control == TcpControl::Syn;
+        let (seq, ack) = (self.rcv_nxt.wrapping_sub(u32::from(syn)), (!syn).then_some(self.snd_nxt));
         let tcp = TcpRepr {
-            src_port: self.key.remote_port,
-            dst_port: self.key.local_port,
-            control,
-            seq_number: TcpSeqNumber(self.rcv_nxt.wrapping_sub(u32::from(syn)).cast_signed()),
-            ack_number: (!syn).then_some(TcpSeqNumber(self.snd_nxt.cast_signed())),
-            window_len: window,
             window_scale: self.offer.window_scale.filter(|_| syn),
             max_seg_size: self.offer.mss.filter(|_| syn),
             sack_permitted: self.offer.sack && syn,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
+            ..empty((self.key.remote_port, self.key.local_port), control, seq, ack, window)
         };
-        let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
-        let sums = ChecksumCapabilities::ignored();
-        ip.emit(&mut out[..], &sums);
-        let end = ip.buffer_len();
-        tcp.emit(&mut TcpPacket::new_unchecked(&mut out[ip.header_len()..end]), &from, &to, &sums);
-        end
+        write_from_peer(&self.key, &tcp, out)
     }
+}
+
+/// A segment without content and options, from the first port to the second.
+pub(super) fn empty(
+    ports: (u16, u16),
+    control: TcpControl,
+    seq: u32,
+    ack: Option<u32>,
+    window: u16,
+) -> TcpRepr<'static> {
+    TcpRepr {
+        src_port: ports.0,
+        dst_port: ports.1,
+        control,
+        seq_number: TcpSeqNumber(seq.cast_signed()),
+        ack_number: ack.map(|ack| TcpSeqNumber(ack.cast_signed())),
+        window_len: window,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    }
+}
+
+/// Writes a segment as the peer of `key` would send it, from the IP header on; returns its length.
+pub(super) fn write_from_peer(key: &FlowKey, tcp: &TcpRepr<'_>, out: &mut [u8]) -> usize {
+    let (from, to) = (address(key.remote_ip()), address(key.local_ip()));
+    let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
+    let sums = ChecksumCapabilities::ignored();
+    ip.emit(&mut *out, &sums);
+    let end = ip.buffer_len();
+    tcp.emit(&mut TcpPacket::new_unchecked(&mut out[ip.header_len()..end]), &from, &to, &sums);
+    end
 }
 
 impl Engine {

@@ -3,11 +3,11 @@
 //! Owns the acknowledgments that no peer sent, by which a socket sends a segment again, and its congestion control after a
 //! timeout. Refuses to judge when: the stack does.
 
-use super::{CongestionControl, Engine, Tcb, address};
+use super::handshake::{empty, write_from_peer};
+use super::{CongestionControl, Engine, Tcb};
 use crate::net::key::FlowKey;
 use crate::time::Instant;
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::TcpControl;
 
 /// An IPv6 and a TCP header.
 const ACK_LEN_MAX: usize = 40 + 20;
@@ -56,26 +56,7 @@ impl Tcb {
 impl Standing {
     /// Writes the acknowledgment as the peer of `key` would; returns its length.
     fn write(self, key: &FlowKey, out: &mut [u8; ACK_LEN_MAX]) -> usize {
-        let (from, to) = (address(key.remote_ip()), address(key.local_ip()));
-        let tcp = TcpRepr {
-            src_port: key.remote_port,
-            dst_port: key.local_port,
-            control: TcpControl::None,
-            seq_number: TcpSeqNumber(self.seq.cast_signed()),
-            ack_number: Some(TcpSeqNumber(self.ack.cast_signed())),
-            window_len: self.window,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
-        };
-        let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
-        let sums = ChecksumCapabilities::ignored();
-        ip.emit(&mut out[..], &sums);
-        let end = ip.buffer_len();
-        tcp.emit(&mut TcpPacket::new_unchecked(&mut out[ip.header_len()..end]), &from, &to, &sums);
-        end
+        let ports = (key.remote_port, key.local_port);
+        write_from_peer(key, &empty(ports, TcpControl::None, self.seq, Some(self.ack), self.window), out)
     }
 }
