@@ -10,6 +10,7 @@ use super::packet::{self, Identity};
 use super::plan::{EPOCH, Hiccups};
 use super::port::{FramePool, SimPort};
 use super::rng::Rng;
+use crate::net::stack::{Session, Stack};
 use crate::telemetry::{Counter, Counters};
 use crate::time::{Instant, Now};
 use crate::worker::client::{Caller, ClientWorker};
@@ -49,6 +50,12 @@ pub trait Node {
     fn abort(&mut self, _now: Now) {}
 }
 
+fn held_by(stack: &Stack<SimPort, impl Session>) -> Held {
+    let [flows, timers] = stack.tables();
+    let (connections, time_waits) = (stack.connections(), stack.time_waits());
+    Held { connections, flows, timers, time_waits, frames: stack.frames_held() }
+}
+
 impl<A: App> Node for Worker<SimPort, A> {
     fn turn(&mut self, now: Now) -> Turn {
         Worker::turn(self, now)
@@ -59,10 +66,7 @@ impl<A: App> Node for Worker<SimPort, A> {
     }
 
     fn held(&self) -> Held {
-        let stack = self.stack();
-        let [flows, timers] = stack.tables();
-        let (connections, time_waits) = (stack.connections(), stack.time_waits());
-        Held { connections, flows, timers, time_waits, frames: stack.frames_held() }
+        held_by(self.stack())
     }
 
     fn drain(&mut self, now: Now) {
@@ -84,10 +88,7 @@ impl<C: Caller> Node for ClientWorker<SimPort, C> {
     }
 
     fn held(&self) -> Held {
-        let stack = self.stack();
-        let [flows, timers] = stack.tables();
-        let (connections, time_waits) = (stack.connections(), stack.time_waits());
-        Held { connections, flows, timers, time_waits, frames: stack.frames_held() }
+        held_by(self.stack())
     }
 
     fn abort(&mut self, now: Now) {
