@@ -171,18 +171,7 @@ class Origin(peers.Server):
             "penstock": [options.binary, "run", "--log-format", "text", "-c", str(config)],
             "nginx": [sys.executable, "-B", __file__, "--listen", contender.removeprefix("linux-"), "nginx", "-c", str(config), "-e", str(self.folder / "nginx.err")],
         }[self.name]
-        log = stack.enter_context(open(self.folder / "log", "w+"))
-        argv = ["ip", "netns", "exec", network.server, *cpus.pin("server"), *argv]
-        self.child = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-        stack.callback(self.stop)
-        until(lambda: self.child.poll() is not None or self._ready(network), f"{contender} to be ready")
-        if self.child.poll() is not None:
-            raise Failed(f"{contender} ended at start:\n{(self.folder / 'log').read_text()}")
-
-    def _ready(self, network):
-        if self.name == "penstock":
-            return "ready" in (self.folder / "log").read_text()
-        return f"{SERVER}:{PORT} " in sh("ip", "netns", "exec", network.server, "ss", "-Hltn")
+        self.start(stack, network, cpus, argv, f"{SERVER}:{PORT}")
 
 
 class Files:

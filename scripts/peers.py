@@ -198,18 +198,22 @@ class Server:
             "nginx": ["nginx", "-c", str(config), "-e", str(self.folder / "nginx.err")],
             "haproxy": ["haproxy", "-db", "-f", str(config)],
         }[name]
+        self.start(stack, link, cpus, argv, f"{SERVER}:{PORT}")
+
+    def start(self, stack, link, cpus, argv, address):
+        """Starts it on its CPU and waits until it listens."""
         log = stack.enter_context(open(self.folder / "log", "w+"))
         argv = ["ip", "netns", "exec", link.server, *cpus.pin("server"), *argv]
         self.child = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
         stack.callback(self.stop)
-        until(lambda: self.child.poll() is not None or self._ready(link), f"{name} to be ready")
+        until(lambda: self.child.poll() is not None or self._ready(link, address), f"{self.name} to be ready")
         if self.child.poll() is not None:
-            raise Failed(f"{name} ended at start:\n{(self.folder / 'log').read_text()}")
+            raise Failed(f"{self.name} ended at start:\n{(self.folder / 'log').read_text()}")
 
-    def _ready(self, link):
+    def _ready(self, link, address):
         if self.name == "penstock":
             return "ready" in (self.folder / "log").read_text()
-        return f"{SERVER}:{PORT} " in sh("ip", "netns", "exec", link.server, "ss", "-Hltn")
+        return f"{address} " in sh("ip", "netns", "exec", link.server, "ss", "-Hltn")
 
     def stop(self):
         with contextlib.suppress(ProcessLookupError):
