@@ -146,7 +146,7 @@ pub struct TcpConfig {
     pub rx_ring: usize,
     /// Transmit ring per connection in bytes, a power of two 2,048..=32,768.
     pub tx_ring: usize,
-    /// Larger transmit ring, in bytes, for bodies that exceed `tx_ring`; 2,048..=65,535.
+    /// Larger transmit ring, in bytes, for bodies that exceed `tx_ring`; 2,048..=4,194,304.
     pub bulk_tx_ring: usize,
     /// Larger transmit rings per worker, 0..=65,536.
     pub bulk_rings: u32,
@@ -388,7 +388,7 @@ impl Default for TcpConfig {
         TcpConfig {
             rx_ring: 4 * 1024,
             tx_ring: 8 * 1024,
-            bulk_tx_ring: 63 * 1024,
+            bulk_tx_ring: 512 * 1024,
             bulk_rings: 64,
             half_open: 4096,
             syn_cookies: SynCookies::Auto,

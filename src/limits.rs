@@ -44,6 +44,8 @@ pub const CHALLENGES_PER_S: u32 = 1000;
 pub const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// Segments one connection sends in one turn at most; the rest waits for the next turn.
 pub const SEGMENTS_PER_TURN: usize = 8;
+/// Segments that smoltcp sends again, and that stay here, of one connection in one turn at most.
+pub const WITHHELD_PER_TURN: usize = 64;
 /// While draining, how long the next request of a kept connection is waited for: longer than a request takes to arrive
 /// that its client sent before it could know.
 pub const DRAIN_IDLE: Duration = Duration::from_millis(500);
@@ -64,8 +66,8 @@ pub const CHUNK_OVERHEAD_MAX: usize = 64 * CHUNK_LINE_MAX;
 pub const RING_MIN: usize = 2 * 1024;
 /// The largest receive or transmit ring, in bytes: the largest window without window scaling is 65,535.
 pub const RING_MAX: usize = 32 * 1024;
-/// The largest transmit ring for bulk, in bytes: an acknowledgment so far behind is still taken (RFC 5961, 5.2).
-pub const BULK_RING_MAX: usize = 65_535;
+/// The largest transmit ring for bulk, in bytes: 100 ms at 335 Mbit/s.
+pub const BULK_RING_MAX: usize = 4 * 1024 * 1024;
 /// The most larger transmit rings per worker.
 pub const BULK_RINGS_MAX: usize = 65_536;
 /// Buffers for heads that outgrow the receive ring, per worker, each `http.head_size` bytes.

@@ -120,6 +120,7 @@ counters! {
     SynCookieInvalid: "penstock_syn_cookies_total" "kind" = "invalid", "ACKs for a listener without a valid cookie, while cookies are out";
     ChallengeAck: "penstock_challenge_acks_total" "" = "", "ACKs sent to segments that TIME-WAIT or a connection does not expect";
     ChallengeWithheld: "penstock_challenge_acks_withheld_total" "" = "", "ACKs not sent because of their rate limit";
+    SegmentResent: "penstock_retransmitted_segments_total" "" = "", "Segments of open connections sent again: lost, taken for lost, or sent to find out";
     SegmentTrimmed: "penstock_trimmed_segments_total" "" = "", "Segments of which only the part inside the receive window was taken";
     ConnParked: "penstock_parking_total" "kind" = "parked", "Idle connections that gave back their socket and rings";
     ConnDisplaced: "penstock_parking_total" "kind" = "displaced", "Connections parked early because another needed socket and rings";

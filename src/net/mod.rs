@@ -15,6 +15,7 @@ pub mod pmtu;
 pub mod quota;
 pub mod rate;
 pub mod rss;
+pub mod sacked;
 pub mod source;
 pub mod stack;
 pub mod stamp;

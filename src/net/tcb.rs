@@ -12,7 +12,6 @@ mod sent;
 
 pub use handshake::{Offer, Parked, Quiescent};
 pub use lead::Standing;
-pub use path::Hastened;
 pub use sent::{Last, Sent};
 
 use crate::limits::{CHAIN_MAX, SEGMENTS_PER_TURN};
@@ -22,6 +21,7 @@ use crate::net::isn;
 use crate::net::key::FlowKey;
 use crate::net::link::LinkHeader;
 use crate::net::pmtu::PathMtu;
+use crate::net::sacked::Sacked;
 use crate::net::stamp::Stamp;
 use crate::net::tx::TxQueue;
 use crate::port::{Caps, Frame, Port};
@@ -60,6 +60,9 @@ pub struct Wire<'a, P: Port> {
     pub sent: Sent,
     /// What segments say where timestamps are in use.
     pub stamp: Option<Stamp>,
+    /// SND.NXT, while segments that smoltcp sends again stay here: those that end there or before. smoltcp takes them for
+    /// sent.
+    pub withhold: Option<u32>,
     /// The packet to receive, from the IP header on.
     packet: Option<&'a [u8]>,
     /// Room for frames that smoltcp may count on.
@@ -83,8 +86,8 @@ impl<'a, P: Port> Wire<'a, P> {
         unresolved: &'a mut Unresolved<P::Frame>,
     ) -> Self {
         let room = if l2.is_some() { tx.room() } else { unresolved.remaining_capacity() };
-        let (sent, stamp, packet) = (Sent::default(), None, None);
-        Wire { port, tx, spare, caps, counters, l2_len, l2, unresolved, sent, stamp, packet, room }
+        let (sent, stamp, withhold, packet) = (Sent::default(), None, None, None);
+        Wire { port, tx, spare, caps, counters, l2_len, l2, unresolved, sent, stamp, withhold, packet, room }
     }
 
     /// Whether another frame can be taken.
@@ -120,6 +123,14 @@ impl<'a, P: Port> Wire<'a, P> {
             sent::stamp(stamp, &mut bytes[self.l2_len..]);
         }
         self.note(&frame.bytes()[self.l2_len..]);
+        if let Some(nxt) = self.withhold
+            && self.sent.last.is_again(nxt)
+        {
+            self.sent.segments -= 1;
+            self.sent.withheld += 1;
+            *self.spare = Some(frame);
+            return result;
+        }
         let meta = ip::finish(frame.bytes_mut(), self.l2_len, self.caps);
         frame.set_tx(meta);
         self.room -= 1;
@@ -279,7 +290,7 @@ impl Engine {
     pub fn receive<'a, P: Port>(&mut self, now: Instant, tcb: &mut Tcb, packet: &'a [u8], wire: &mut Wire<'a, P>) {
         wire.packet = Some(packet);
         let now = smol(tcb.local(now, self.pace));
-        tcb.set.with(|set| self.iface.poll_ingress_single(now, wire, set));
+        tcb.held.with(|(set, _)| self.iface.poll_ingress_single(now, wire, set));
     }
 
     /// Answers a packet that belongs to no connection: an RST, or nothing.
@@ -293,14 +304,14 @@ impl Engine {
     pub fn send<P: Port>(&mut self, now: Instant, tcb: &mut Tcb, wire: &mut Wire<'_, P>) -> bool {
         let now = smol(tcb.local(now, self.pace));
         let iface = self.narrow.get_mut(tcb.path.plateau()).unwrap_or(&mut self.iface);
-        let result = tcb.set.with(|set| iface.poll_egress(now, wire, set));
+        let result = tcb.held.with(|(set, _)| iface.poll_egress(now, wire, set));
         result == PollResult::SocketStateChanged
     }
 
     /// When the connection next has something to do by itself; None: only when a packet arrives.
     pub fn poll_at(&mut self, now: Instant, tcb: &mut Tcb) -> Option<Instant> {
         let local = smol(tcb.local(now, self.pace));
-        let at = tcb.set.with(|set| self.iface.poll_at(local, set))?;
+        let at = tcb.held.with(|(set, _)| self.iface.poll_at(local, set))?;
         let at = Instant::from_nanos(u64::try_from(at.total_micros()).unwrap_or(0) * 1_000);
         Some(tcb.real(at, self.pace))
     }
@@ -311,10 +322,11 @@ fn smol(now: Instant) -> SmolInstant {
     SmolInstant::from_micros(now.micros() as i64)
 }
 
+/// A socket, and what its peer holds of what it sent.
 struct OneSocket;
 
 impl Borrower for OneSocket {
-    type With<'a> = SocketSet<'a>;
+    type With<'a> = (SocketSet<'a>, &'a mut Sacked);
 }
 
 /// The only socket of a one-socket set.
@@ -324,7 +336,7 @@ fn only() -> SocketHandle {
 
 /// One connection's socket and rings, all in one block of the arena.
 pub struct Tcb {
-    set: Lent<OneSocket>,
+    held: Lent<OneSocket>,
     /// From here on the connection's clock runs faster, by the engine's pace; FAR: not yet.
     paced_from: Instant,
     path: PathMtu,
@@ -347,7 +359,9 @@ pub enum Ring {
 impl Tcb {
     /// Bytes of block a connection needs for the given rings.
     pub const fn footprint(rx_ring: usize, tx_ring: usize) -> usize {
-        size_of::<SocketStorage<'static>>().next_multiple_of(64) + rx_ring + tx_ring
+        (size_of::<SocketStorage<'static>>() + size_of::<Sacked>() + align_of::<Sacked>()).next_multiple_of(64)
+            + rx_ring
+            + tx_ring
     }
 
     /// A socket that waits for the SYN of `key`'s connection.
@@ -374,8 +388,9 @@ impl Tcb {
 
     /// Always a new socket: smoltcp's reset keeps congestion, SACK and timestamp state.
     fn build(block: Block, rx_ring: usize, begin: impl FnOnce(&mut Socket<'_>)) -> Tcb {
-        let set = Lent::new(block, |room| {
+        let held = Lent::new(block, |room| {
             let storage = room.place([SocketStorage::EMPTY]);
+            let sacked = room.place(Sacked::default());
             room.next_line();
             let rx = room.bytes(rx_ring);
             let tx = room.bytes(room.left());
@@ -383,15 +398,15 @@ impl Tcb {
             socket.set_nagle_enabled(false);
             // An answer carries the ACK in the same turn; without one the ACK leaves at the end of the turn.
             socket.set_ack_delay(None);
-            // The congestion window is the stack's.
+            // The congestion window is the stack's, also after a timeout.
             socket.set_congestion_control(CongestionControl::None);
             begin(&mut socket);
             let mut set = SocketSet::new(&mut storage[..]);
             let handle = set.add(socket);
             debug_assert_eq!(handle, only());
-            set
+            (set, sacked)
         });
-        Tcb { set, paced_from: Instant::FAR, path: PathMtu::default(), ring: Ring::Small }
+        Tcb { held, paced_from: Instant::FAR, path: PathMtu::default(), ring: Ring::Small }
     }
 
     /// Which transmit ring it has.
@@ -407,18 +422,29 @@ impl Tcb {
 
     /// The number of its block in the pool that block is from.
     pub fn block_index(&self) -> usize {
-        self.set.block_index()
+        self.held.block_index()
     }
 
     /// Starts loading the socket's cache lines.
     #[inline]
     pub fn prefetch(&self) {
-        self.set.prefetch(size_of::<SocketStorage<'static>>().div_ceil(64));
+        self.held.prefetch(size_of::<SocketStorage<'static>>().div_ceil(64));
+    }
+
+    /// What the peer acknowledged selectively.
+    pub fn sacked<R>(&mut self, f: impl FnOnce(&mut Sacked) -> R) -> R {
+        self.held.with(|(_, sacked)| f(sacked))
+    }
+
+    /// Sequence numbers that are queued, a FIN included, beyond the `outstanding` ones that are sent.
+    pub fn unsent(&mut self, outstanding: u32) -> u32 {
+        let fin = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
+        (self.send_queue() as u32 + u32::from(fin)).saturating_sub(outstanding)
     }
 
     #[inline]
     fn socket<R>(&mut self, f: impl for<'a> FnOnce(&mut Socket<'a>) -> R) -> R {
-        self.set.with(|set| f(set.get_mut(only())))
+        self.held.with(|(set, _)| f(set.get_mut(only())))
     }
 
     /// The connection's state (RFC 9293, 3.3.2).

@@ -273,9 +273,9 @@ pub static TCP: Schema = Schema {
         key(
             "bulk_tx_ring",
             Kind::Size(limits::RING_MIN as u64, limits::BULK_RING_MAX as u64),
-            "\"63KiB\"",
+            "\"512KiB\"",
             "Transmit buffer that a connection gets for an answer whose body is larger than `tx_ring`, until it is idle for \
-             `park_after`.",
+             `park_after`. The most that is under way: bandwidth times round trip, twice that where frames get lost.",
         ),
         key(
             "bulk_rings",

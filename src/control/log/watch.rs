@@ -166,7 +166,7 @@ pub fn judge(counter: Counter) -> Option<Subject> {
         | TooBigLowered | TooBigUnchanged | TooBigElsewhere | NeighborUpheld | NeighborMoved | ConnParked
         | ConnWoken | BulkTaken | ConnAccepted | ConnConnected | ConnSyn | ConnClosed | ConnReset | ConnAborted
         | RstTx | TimeWaitEntered | TimeWaitReused | SynCookieSent | SynCookieAccepted | ChallengeAck
-        | SegmentTrimmed | HttpRequests | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
+        | SegmentResent | SegmentTrimmed | HttpRequests | Http1xx | HttpIdleClosed | HttpRequestLimit => return None,
     };
     let (metric, _, label, _) = counter.describe();
     let bare = || metric.trim_start_matches("penstock_").trim_end_matches("_total");

@@ -31,6 +31,8 @@ pub struct Conn<'a> {
     pub(super) tcb: &'a mut Tcb,
     /// The congestion window in bytes.
     pub(super) window: usize,
+    /// The largest segment in bytes.
+    pub(super) mss: usize,
     pub(super) phase: &'a mut Phase,
     pub(super) deadline: &'a mut Instant,
     pub(super) listener: u8,
@@ -144,10 +146,15 @@ impl Conn<'_> {
         self.tcb.send(bytes)
     }
 
-    /// Queues a prefix of `bytes`, as long as the congestion window lets it be; returns its length.
+    /// Queues a prefix of `bytes`, as long as the congestion window lets it be, in whole segments if that is less than all;
+    /// returns its length.
     #[inline]
     pub fn send_content(&mut self, bytes: &[u8]) -> usize {
-        let room = self.window.saturating_sub(self.tcb.send_queue());
+        let queued = self.tcb.send_queue();
+        if bytes.len() <= self.window.saturating_sub(queued) {
+            return self.tcb.send(bytes);
+        }
+        let room = (self.window - self.window % self.mss).saturating_sub(queued);
         self.tcb.send(&bytes[..bytes.len().min(room)])
     }
 
@@ -225,8 +232,8 @@ fn serve_slot<S>(slot: &mut Slot<S>, index: u32, f: &mut impl FnMut(&mut S, &mut
         Event::Ready
     };
     let id = ConnId { slot: index, generation: slot.generation };
-    let window = slot.recovery.window();
+    let (window, mss) = (slot.recovery.window(), slot.recovery.mss());
     let mut conn =
-        Conn { id, tcb, window, phase: &mut slot.phase, deadline: &mut slot.deadline, listener: slot.listener };
+        Conn { id, tcb, window, mss, phase: &mut slot.phase, deadline: &mut slot.deadline, listener: slot.listener };
     f(&mut slot.session, &mut conn, event);
 }

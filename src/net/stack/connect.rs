@@ -73,8 +73,8 @@ impl<P: Port, S: Session> Stack<P, S> {
         self.changed.push(id.slot, slot);
         let tcb = slot.tcb.as_mut()?;
         let deadline = &mut slot.deadline;
-        let window = slot.recovery.window();
-        let mut conn = Conn { id, tcb, window, phase: &mut slot.phase, deadline, listener: slot.listener };
+        let (window, mss) = (slot.recovery.window(), slot.recovery.mss());
+        let mut conn = Conn { id, tcb, window, mss, phase: &mut slot.phase, deadline, listener: slot.listener };
         Some(f(&mut slot.session, &mut conn))
     }
 

@@ -9,7 +9,7 @@ use super::{Phase, Session, Slot, Stack, wire};
 use crate::limits::{CHAIN_MAX, CHALLENGE_INTERVAL};
 use crate::net::ip::Segment;
 use crate::net::stamp::Stamp;
-use crate::net::tcb::{Last, Offer, Wire};
+use crate::net::tcb::{Last, Offer, Ring, Wire};
 use crate::port::Port;
 use crate::telemetry::Counter;
 use crate::time::Instant;
@@ -20,10 +20,9 @@ const RST: u8 = 4;
 const ACK: u8 = 16;
 
 /// How far behind SND.UNA an acknowledgment may be: MAX.SND.WND of RFC 5961, 5.2, taken for the largest window without
-/// scaling. Send rings are smaller, so what is older was sent many windows ago.
+/// scaling. Send rings are smaller, but for bulk, so what is older was sent many windows ago.
 const ACK_AGE_MAX: u32 = 65_535;
 const _: () = assert!(crate::limits::RING_MAX <= ACK_AGE_MAX as usize);
-const _: () = assert!(crate::limits::BULK_RING_MAX <= ACK_AGE_MAX as usize);
 
 /// The sequence numbers of a connection (RFC 9293, 3.3.1).
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
@@ -117,6 +116,11 @@ impl Numbers {
     /// SND.UNA, and how many sequence numbers from there on were sent.
     pub(super) fn unacknowledged(&self) -> (u32, u32) {
         (self.una, self.nxt.wrapping_sub(self.una))
+    }
+
+    /// Whether the peer is to be told of what was received, or of a window that has doubled.
+    pub(super) fn owes(&self, window: u16) -> bool {
+        self.told != self.rcv_nxt || (!self.finished && window > 0 && u32::from(window) / 2 >= self.window())
     }
 
     /// Whether everything sent was acknowledged, nothing waits behind a hole, and the peer may still send.
@@ -221,7 +225,8 @@ impl Numbers {
     }
 
     /// Judges a segment of a synchronized connection, in the order of RFC 9293, 3.10.7.4 with the changes of RFC 5961.
-    pub(super) fn judge(&self, segment: &Segment) -> Verdict {
+    /// An acknowledgment may be `ack_age` behind SND.UNA.
+    pub(super) fn judge(&self, segment: &Segment, ack_age: u32) -> Verdict {
         let Numbers { una, nxt, rcv_nxt, peer_window, .. } = *self;
         let window = self.window();
         let offset = segment.seq.wrapping_sub(rcv_nxt).cast_signed();
@@ -254,7 +259,7 @@ impl Numbers {
             return if old { Verdict::Challenge(Counter::DropOutOfWindow) } else { Verdict::Old };
         }
         // RFC 5961, 5.2.
-        let oldest = una.wrapping_sub(ACK_AGE_MAX);
+        let oldest = una.wrapping_sub(ack_age);
         if segment.ack.wrapping_sub(oldest) > nxt.wrapping_sub(oldest) {
             return Verdict::Challenge(Counter::DropAckRange);
         }
@@ -333,6 +338,12 @@ impl<S> Slot<S> {
         }
     }
 
+    /// How far behind SND.UNA an acknowledgment may be: at least as much as was ever under way.
+    fn ack_age(&self, bulk_tx_ring: u32) -> u32 {
+        let bulk = self.tcb.as_ref().is_some_and(|tcb| tcb.ring() == Ring::Large);
+        if bulk { bulk_tx_ring.max(ACK_AGE_MAX) } else { ACK_AGE_MAX }
+    }
+
     /// Whether it is a segment of long ago. One without a timestamp is taken, as Linux does (RFC 7323, 3.2 would have it
     /// dropped): routers that strip options are more likely than an attacker who knows the window and no timestamp.
     fn is_replay(&self, segment: &Segment, packet: &[u8], now: Instant) -> bool {
@@ -383,7 +394,7 @@ impl<P: Port, S: Session> Stack<P, S> {
             self.drop_segment(Counter::DropPaws);
             return self.challenge(port, index, now);
         }
-        let verdict = slot.numbers.judge(segment);
+        let verdict = slot.numbers.judge(segment, slot.ack_age(self.settings.bulk_tx_ring));
         let acceptable = matches!(verdict, Verdict::Pass | Verdict::Cut(_)) && segment.flags & RST == 0;
         if acceptable && let Some(stamp) = Stamp::of(header(segment, packet)) {
             slot.note_stamp(segment, stamp, now);
@@ -491,7 +502,7 @@ mod tests {
     fn an_ipv6_segment_is_cut_to_the_window_across_the_end_of_numbers() {
         for rcv_nxt in [1000, 3, 0, u32::MAX - 4] {
             let (segment, packet) = segment(rcv_nxt.wrapping_sub(5), ACK | PSH | FIN);
-            let Verdict::Cut(cut) = numbers(rcv_nxt).judge(&segment) else { panic!("not cut") };
+            let Verdict::Cut(cut) = numbers(rcv_nxt).judge(&segment, ACK_AGE_MAX) else { panic!("not cut") };
             let mut scratch = [0; CHAIN_MAX];
             let (part, bytes) = cut.apply(&segment, &packet, &mut scratch).unwrap();
             assert_eq!((part.seq, part.payload_len, part.flags, part.end), (rcv_nxt, 10, ACK | PSH, 84));
@@ -505,7 +516,9 @@ mod tests {
     #[test]
     fn the_window_decides_what_a_segment_is() {
         let numbers = numbers(u32::MAX - 4);
-        let judge = |offset: i32, flags| numbers.judge(&segment((u32::MAX - 4).wrapping_add_signed(offset), flags).0);
+        let judge = |offset: i32, flags| {
+            numbers.judge(&segment((u32::MAX - 4).wrapping_add_signed(offset), flags).0, ACK_AGE_MAX)
+        };
         assert_eq!(judge(-20, ACK), Verdict::Old);
         assert_eq!(judge(10, ACK), Verdict::Old);
         assert!(matches!(judge(9, ACK), Verdict::Cut(Cut { skip: 0, len: 1, .. })));
@@ -520,7 +533,7 @@ mod tests {
     #[test]
     fn an_acknowledgment_is_taken_from_the_largest_window_ago_to_what_was_sent() {
         let numbers = Numbers { nxt: 600, right: 1_030, ..numbers(1_000) };
-        let judge = |ack| numbers.judge(&Segment { ack, ..segment(1_000, ACK).0 });
+        let judge = |ack| numbers.judge(&Segment { ack, ..segment(1_000, ACK).0 }, ACK_AGE_MAX);
         let refused = Verdict::Challenge(Counter::DropAckRange);
         assert_eq!([500, 600].map(judge), [Verdict::Pass; 2]);
         for ack in [499, 500u32.wrapping_sub(ACK_AGE_MAX)] {

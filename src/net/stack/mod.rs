@@ -113,6 +113,7 @@ struct Slot<S> {
 /// Fixed settings.
 struct Settings {
     rx_ring: usize,
+    bulk_tx_ring: u32,
     handshake_timeout: Duration,
     fin_timeout: Duration,
     /// The least retransmission timeout and zero-window probe interval: a timer armed this far ahead is a lower bound for both.
@@ -234,6 +235,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         Ok(Stack {
             settings: Settings {
                 rx_ring: tcp.rx_ring,
+                bulk_tx_ring: tcp.bulk_tx_ring as u32,
                 handshake_timeout: tcp.handshake_timeout,
                 fin_timeout: tcp.fin_timeout,
                 rto_min: tcp.rto_min,
@@ -339,7 +341,7 @@ impl<P: Port, S: Session> Stack<P, S> {
     /// how many timers fired.
     pub fn expire(&mut self, port: &mut P, now: Instant) -> usize {
         self.link.tick(now, port, &mut self.tx, &self.counters);
-        self.hear_reports(port, now);
+        self.hear_reports(now);
         self.time_wait.expire(now, EXPIRE_MAX);
         let mut due = ArrayVec::<u32, EXPIRE_MAX>::new();
         let fired = self.wheel.expire(now, EXPIRE_MAX, |index| due.push(index));
@@ -359,10 +361,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         let Some(tcb) = slot.tcb.as_mut() else { return };
         slot.expired = slot.deadline <= now;
         let tcp = engine.poll_at(now, tcb).unwrap_or(Instant::FAR);
-        if tcp <= now && !slot.listed {
-            slot.overdue(caps.mtu, counters);
-        }
-        let tcp = repair::attend(slot, tcp, engine, settings, caps.mtu, now);
+        let tcp = repair::attend(slot, tcp, settings, caps.mtu, counters, now);
         if slot.expired || tcp <= now {
             changed.push(index, slot);
         }

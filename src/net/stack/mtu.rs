@@ -4,12 +4,10 @@
 //! for a path that carries nothing large and says so to nobody (RFC 4821, RFC 8899). Refuses the sizes: `pmtu` has the rule. Costs
 //! a comparison or two a turn, and nothing for a segment.
 
-use super::{Phase, Session, Slot, Stack, wire};
-use crate::limits::SEGMENTS_PER_TURN;
+use super::{Phase, Session, Slot, Stack};
 use crate::net::flow::FlowTable;
 use crate::net::key::FlowKey;
 use crate::net::pmtu::{PathMtu, Paths, TooBig, Unfit};
-use crate::net::tcb::{Hastened, Wire};
 use crate::port::Port;
 use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
@@ -29,23 +27,23 @@ impl<P: Port, S: Session> Stack<P, S> {
     /// Acts on the reports of packets too big that arrived here or at other workers; once per turn. What this worker leaves for
     /// the others it reads again itself, and has no connection for it.
     #[inline]
-    pub(super) fn hear_reports(&mut self, port: &mut P, now: Instant) {
+    pub(super) fn hear_reports(&mut self, now: Instant) {
         if self.link.reports.any() || self.link.board_moved() {
-            self.judge_reports(port, now);
+            self.judge_reports(now);
         }
     }
 
     #[cold]
-    fn judge_reports(&mut self, port: &mut P, now: Instant) {
+    fn judge_reports(&mut self, now: Instant) {
         let (others, lost) = self.link.read_board();
         self.counters.add(Counter::TooBigLost, lost);
         for report in others {
-            if let Some(outcome) = self.too_big(port, &report, now) {
+            if let Some(outcome) = self.too_big(&report, now) {
                 self.counters.inc(outcome);
             }
         }
         while let Some(report) = self.link.reports.pop() {
-            let outcome = self.too_big(port, &report, now).unwrap_or_else(|| {
+            let outcome = self.too_big(&report, now).unwrap_or_else(|| {
                 self.link.post(report);
                 Counter::TooBigElsewhere
             });
@@ -54,7 +52,7 @@ impl<P: Port, S: Session> Stack<P, S> {
     }
 
     /// What became of a report; None: it is about no connection here.
-    fn too_big(&mut self, port: &mut P, report: &TooBig, now: Instant) -> Option<Counter> {
+    fn too_big(&mut self, report: &TooBig, now: Instant) -> Option<Counter> {
         let slots = &self.slots;
         let index = self.flows.get(self.flows.hash(&report.key), |slot| slots[slot as usize].key == report.key)?;
         let slot = &mut self.slots[index as usize];
@@ -69,27 +67,11 @@ impl<P: Port, S: Session> Stack<P, S> {
             Err(Unfit::Impossible) => return Some(Counter::TooBigRefused),
         };
         tcb.set_path(path);
-        let stamp = slot.stamps.at(now);
-        let mut wire = wire!(self, port, slot.l2.as_ref());
-        wire.stamp = stamp;
-        for _ in 0..SEGMENTS_PER_TURN {
-            let hastened = self.engine.hasten(now, tcb, &mut wire);
-            if hastened != Hastened::Nothing {
-                slot.numbers.sent(&wire.sent.last);
-            }
-            if hastened != Hastened::Due {
-                break;
-            }
-            // Little more of it goes before what was lost.
-            tcb.slow_start();
-        }
         let mss = payload(path, self.caps.mtu, &report.key) - slot.stamps.overhead();
-        slot.recovery.narrow(mss, slot.numbers.snd_nxt());
-        tcb.slow_start();
+        slot.recovery.narrow(mss, slot.flight());
         self.changed.push(index, slot);
         let remote = report.key.remote;
         self.paths.learn(self.flows.hash(&destination(remote)), remote, path, now);
-        self.resolve_later(port, report.key.remote_ip(), now);
         Some(Counter::TooBigLowered)
     }
 }
@@ -119,9 +101,6 @@ impl<S> Slot<S> {
     #[cold]
     pub(super) fn overdue(&mut self, device: u16, counters: &Counters) {
         let Some(tcb) = self.tcb.as_mut().filter(|_| self.numbers.peer_window() > 0) else { return };
-        if self.recovery.overdue() {
-            tcb.end_slow_start();
-        }
         let (una, bytes) = self.numbers.unacknowledged();
         if self.stuck.una != una {
             self.stuck = Stuck { una, timeouts: 0 };

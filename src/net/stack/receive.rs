@@ -177,6 +177,9 @@ impl<P: Port, S: Session> Stack<P, S> {
         }
         if slot.phase == Phase::Handshake && slot.advance(&self.counters) {
             self.half_open -= 1;
+            if slot.outgoing && slot.phase == Phase::Open {
+                slot.numbers.acknowledged(segment);
+            }
             let path = mtu::path_to(&self.paths, &self.flows, segment.key.remote, now);
             slot.recovery.limit(mtu::payload(path, self.caps.mtu, &segment.key) - slot.stamps.overhead());
             slot.tcb.iter_mut().for_each(|tcb| {

@@ -1,9 +1,14 @@
 //! What one connection knows of its path: congestion window, round trip, losses.
 //!
-//! Owns the congestion window and slow start (RFC 5681, 9438), recovery from several losses in a window (RFC 6582), the
-//! tolerance of reordering and the tail loss probe (RFC 8985). Refuses to hold data and to send: smoltcp sends a segment again
-//! when it is led to, and only ever the first that is not acknowledged. Times are microseconds in 32 bits, and wrap.
+//! Owns the congestion window and slow start (RFC 5681, 9438), what is lost and what of it is sent again next (RFC 6675, 8985, and
+//! 6582 for peers without SACK), the tolerance of reordering, the tail loss probe and the timeouts after a loss. Refuses to hold
+//! data and to send. Times are microseconds in 32 bits, and wrap.
 
+mod plan;
+
+pub(super) use plan::Plan;
+
+use crate::net::sacked::{Block, Sacked, earlier, is_after, later};
 use crate::time::Instant;
 use core::time::Duration;
 
@@ -14,6 +19,10 @@ const ACK_DELAY_MAX_US: u32 = 40_000;
 const PROBE_MIN_US: u32 = 10_000;
 /// Silence after which the congestion window begins anew (RFC 5681, 4.1).
 const IDLE_US: u32 = 1_000_000;
+/// The round trip of a path of which none was measured (RFC 6298, 2.1).
+const UNKNOWN_US: u32 = 1_000_000;
+/// The longest timeout (RFC 6298, 2.5).
+const RTO_MAX_US: u32 = 60_000_000;
 /// Duplicate acknowledgments from which a loss is assumed (RFC 5681, 3.2).
 const DUPLICATES: u8 = 3;
 
@@ -25,10 +34,14 @@ const RECOVERING: u8 = 2;
 const PROBED: u8 = 4;
 /// From a retransmission timeout to the acknowledgment of everything that had been sent.
 const TIMED_OUT: u8 = 8;
-/// smoltcp was led to send a segment again and has not yet done so.
-const LED: u8 = 16;
-/// The timer ended once more after a timeout, and nothing was sent since.
-const AGAIN: u8 = 32;
+/// Something arrived before what was sent earlier.
+const DOUBTING: u8 = 16;
+/// smoltcp went back and is at `at`.
+const BACK: u8 = 32;
+/// The first unacknowledged segment is sent again next, whatever the window.
+const FIRST: u8 = 64;
+/// Anything but the usual.
+const TROUBLE: u8 = RECOVERING | PROBED | TIMED_OUT | DOUBTING | BACK | FIRST;
 
 /// What to do with an acknowledgment.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -37,12 +50,34 @@ pub(super) enum Heard {
     Pass,
     /// smoltcp must not see it.
     Hold,
-    /// smoltcp takes it, and sends the first unacknowledged segment again.
-    Resend,
-    /// smoltcp must not see it, and sends the first unacknowledged segment again.
-    Lost,
-    /// smoltcp takes it, and the window after a timeout is over.
-    Over,
+}
+
+/// What is to be done when a timer fires.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    /// Nothing for this long.
+    Later(Duration),
+    /// Something is to be sent again.
+    Mend,
+    /// Everything is to be sent again: the retransmission timer has ended.
+    Timeout,
+}
+
+/// What is under way.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Flight {
+    /// SND.UNA.
+    pub(super) una: u32,
+    /// SND.NXT.
+    pub(super) nxt: u32,
+    /// The peer acknowledges selectively.
+    pub(super) sack: bool,
+}
+
+impl Flight {
+    fn bytes(self) -> u32 {
+        self.nxt.wrapping_sub(self.una)
+    }
 }
 
 /// A connection's path.
@@ -53,18 +88,34 @@ pub(super) struct Recovery {
     ssthresh: u32,
     /// SND.NXT when the loss was found.
     recover: u32,
+    /// What the peer does not hold below this is lost.
+    lost: u32,
+    /// What was lost below this was sent again: HighRxt of RFC 6675.
+    mended: u32,
+    /// What the peer does not hold below this is lost unless it comes within the reordering window.
+    doubt: u32,
+    /// When that window began.
+    doubted_at: u32,
+    /// SND.NXT when the first unacknowledged segment was sent again.
+    after: u32,
+    /// Where smoltcp is, when it went back.
+    at: u32,
+    /// Bytes that arrived behind a hole: those the peer says it holds, or a segment for each duplicate acknowledgment.
+    beyond: u32,
     /// The smoothed round trip in microseconds; 0: unknown.
     srtt: u32,
+    /// Its variation, alike.
+    rttvar: u32,
     /// The acknowledgment that ends the measurement of a round trip, and when it began.
     sample: u32,
     sampled_at: u32,
     /// When data was last sent, or acknowledged in part.
     sent_at: u32,
-    /// When the first of the duplicate acknowledgments came.
-    doubted_at: u32,
     /// The largest segment the peer takes.
     mss: u16,
     duplicates: u8,
+    /// Retransmission timeouts since something was acknowledged.
+    timeouts: u8,
     flags: u8,
 }
 
@@ -79,15 +130,16 @@ impl Recovery {
         Recovery { cwnd: initial(mss), ssthresh: u32::MAX, mss, ..Recovery::default() }
     }
 
-    /// The congestion window in bytes.
+    /// How many bytes may be queued: the congestion window, and what arrived behind a hole.
     #[inline]
     pub(super) fn window(&self) -> usize {
-        self.cwnd as usize
+        self.cwnd.saturating_add(self.beyond) as usize
     }
 
-    /// The largest segment the peer takes, in bytes.
+    /// The largest segment, in bytes.
+    #[inline]
     pub(super) fn mss(&self) -> usize {
-        usize::from(self.mss)
+        usize::from(self.mss.max(1))
     }
 
     /// The smoothed round trip, at most a second; zero: unknown.
@@ -95,27 +147,41 @@ impl Recovery {
         Duration::from_micros(self.srtt.min(1_000_000).into())
     }
 
-    /// Notes that SND.UNA moved by `acked` bytes to `una`.
+    /// Whether anything but the usual is going on: smoltcp's timer does not count, and what it sends is planned.
     #[inline]
-    pub(super) fn advanced(&mut self, acked: u32, una: u32, nxt: u32, now: Instant) -> Heard {
-        self.duplicates = 0;
+    pub(super) fn is_troubled(&self) -> bool {
+        self.flags & TROUBLE != 0
+    }
+
+    /// Notes that SND.UNA moved by `acked` bytes to `una`. False: [`Recovery::relieved`] is to be told.
+    #[inline]
+    pub(super) fn advanced(&mut self, acked: u32, una: u32, nxt: u32, now: Instant) -> bool {
         if self.flags & SAMPLING != 0 && una.wrapping_sub(self.sample).cast_signed() >= 0 {
             self.flags &= !SAMPLING;
-            let rtt = us(now).wrapping_sub(self.sampled_at).max(1);
-            // RFC 6298, 2.3.
-            self.srtt = if self.srtt == 0 { rtt } else { self.srtt - self.srtt / 8 + rtt / 8 }.max(1);
+            self.measured(us(now).wrapping_sub(self.sampled_at).max(1));
+        }
+        if self.is_troubled() {
+            return false;
         }
         let left = nxt.wrapping_sub(una);
-        if self.flags & (RECOVERING | PROBED | TIMED_OUT) != 0 {
-            return self.repaired(acked, una, nxt, now);
-        }
         if acked + left >= self.cwnd / 2 {
             self.grow(acked);
         }
         if left > 0 {
             self.sent_at = us(now);
         }
-        Heard::Pass
+        true
+    }
+
+    /// RFC 6298, 2.2 and 2.3.
+    #[inline]
+    fn measured(&mut self, rtt: u32) {
+        if self.srtt == 0 {
+            (self.srtt, self.rttvar) = (rtt, rtt / 2);
+            return;
+        }
+        self.rttvar = self.rttvar - self.rttvar / 4 + self.srtt.abs_diff(rtt) / 4;
+        self.srtt = (self.srtt - self.srtt / 8 + rtt / 8).max(1);
     }
 
     /// Only a window that was used grows (RFC 7661): the caller has seen to it.
@@ -134,91 +200,162 @@ impl Recovery {
         };
     }
 
-    /// An acknowledgment of new data after a loss.
+    /// In trouble, what an acknowledgment of `acked` more bytes means.
     #[cold]
-    fn repaired(&mut self, acked: u32, una: u32, nxt: u32, now: Instant) -> Heard {
-        let (mss, left) = (u32::from(self.mss), nxt.wrapping_sub(una));
-        let whole = self.recover.wrapping_sub(una).cast_signed() <= 0;
+    pub(super) fn relieved(&mut self, acked: u32, flight: Flight, held: &mut Sacked, now: Instant) {
+        let Flight { una, nxt, sack } = flight;
+        let (mss, left) = (u32::from(self.mss), flight.bytes());
+        let whole = !is_after(self.recover, una);
         let answers_probe = us(now).wrapping_sub(self.sent_at) >= self.srtt / 2;
         let probed = self.flags & PROBED != 0;
-        // With nothing outstanding smoltcp sends nothing again, although it was led to.
-        self.flags &= if left == 0 { !(PROBED | LED) } else { !PROBED };
-        self.sent_at = us(now);
+        self.flags &= !PROBED;
+        (self.timeouts, self.sent_at) = (0, us(now));
+        (self.lost, self.mended, self.doubt) = (later(self.lost, una), later(self.mended, una), later(self.doubt, una));
+        if self.doubt == una {
+            self.doubted_at = us(now);
+        }
+        held.advance(una);
+        let recovering = self.flags & RECOVERING != 0;
+        let mended = (acked / mss).clamp(1, 255) as u8;
+        // The hole itself was no duplicate's.
+        self.duplicates = if sack || !recovering { 0 } else { self.duplicates.saturating_sub(mended - 1) };
         if self.flags & TIMED_OUT != 0 {
             self.grow(acked);
             if whole {
-                self.flags &= !(TIMED_OUT | AGAIN);
+                self.flags &= !TIMED_OUT;
             }
-            return if whole { Heard::Over } else { Heard::Pass };
-        }
-        if self.flags & RECOVERING == 0 {
+        } else if recovering && whole {
+            self.flags &= !RECOVERING;
+            self.duplicates = 0;
+            if !sack {
+                // RFC 6582, 3.2, step 3: no burst follows. With SACK the pipe was kept full.
+                self.cwnd = self.ssthresh.min(left.max(mss) + mss);
+            }
+        } else if recovering {
+            // RFC 6582, 3.2. Without anything held beyond it this is also what RFC 6675 would find out last.
+            if held.is_empty() {
+                self.first_is_lost(flight);
+            } else if self.mended != una {
+                self.after = nxt;
+            }
+        } else if probed && answers_probe {
             // RFC 8985, 7.4: a probe that repaired a loss is answered like one; an acknowledgment that came too soon to be
             // the probe's is that of the first copy.
-            if !(probed && answers_probe) {
-                return Heard::Pass;
-            }
             self.reduce();
-            if whole {
-                return Heard::Pass;
+            if !whole {
+                self.flags |= RECOVERING;
+                self.first_is_lost(flight);
             }
-            self.flags |= RECOVERING;
-        } else if whole {
-            // RFC 6582, 3.2, step 3: no burst follows.
-            self.flags &= !RECOVERING;
-            self.cwnd = self.ssthresh.min(left.max(mss) + mss);
-            return Heard::Pass;
-        } else {
-            self.cwnd = self.cwnd.saturating_sub(acked).saturating_add(mss).max(mss);
+        } else if acked + left >= self.cwnd / 2 {
+            self.grow(acked);
         }
-        self.resend(now);
-        Heard::Resend
+        self.assess(flight, held, now);
+        if left == 0 {
+            held.clear();
+            self.beyond = 0;
+            self.flags &= SAMPLING;
+        }
     }
 
-    /// Notes an acknowledgment that says nothing new while data is outstanding: a later segment arrived.
+    fn first_is_lost(&mut self, flight: Flight) {
+        self.flags |= FIRST;
+        self.after = flight.nxt;
+    }
+
+    /// Notes an acknowledgment that says nothing new, or of what is beyond only, while data is outstanding: a later segment
+    /// arrived.
     #[cold]
-    pub(super) fn duplicate(&mut self, una: u32, nxt: u32, now: Instant) -> Heard {
-        if self.flags & TIMED_OUT != 0 {
-            return Heard::Hold;
+    pub(super) fn duplicate(&mut self, blocks: &[Block], flight: Flight, held: &mut Sacked, now: Instant) {
+        let Flight { una, nxt, sack } = flight;
+        self.begin(una);
+        let mut news = blocks.is_empty();
+        if sack {
+            for block in blocks {
+                news |= held.add(*block, una, nxt);
+            }
         }
-        if self.flags & RECOVERING != 0 {
-            self.cwnd = self.cwnd.saturating_add(u32::from(self.mss)).min(2 * nxt.wrapping_sub(una));
-            return Heard::Hold;
+        // RFC 6582, 4: after a timeout they may be of what was sent again.
+        if !news || (self.flags & TIMED_OUT != 0 && !sack) {
+            return;
         }
-        if self.duplicates == 0 {
-            self.doubted_at = us(now);
+        if self.flags & DOUBTING == 0 {
+            self.flags |= DOUBTING;
+            (self.doubt, self.doubted_at) = (una, us(now));
         }
         self.duplicates = self.duplicates.saturating_add(1);
-        if !self.is_lost(now) {
-            return Heard::Hold;
+        self.assess(flight, held, now);
+    }
+
+    /// Sequence numbers of long ago mean nothing.
+    fn begin(&mut self, una: u32) {
+        if !self.is_troubled() {
+            (self.lost, self.mended, self.doubt, self.after) = (una, una, una, una);
         }
-        self.lost(nxt, now);
-        Heard::Lost
     }
 
-    /// Whether the first unacknowledged segment is late enough to be lost and not only overtaken: a quarter of the round trip
-    /// after the first sign, the reordering window of RFC 8985, 6.2.
-    fn is_lost(&self, now: Instant) -> bool {
-        self.duplicates >= DUPLICATES && us(now).wrapping_sub(self.doubted_at) >= self.srtt / 4
+    /// Judges what the peer holds: what is lost, what may be, and whether what was sent again is lost again.
+    fn assess(&mut self, flight: Flight, held: &Sacked, now: Instant) {
+        let Flight { una, nxt, sack } = flight;
+        let by_duplicates = u32::from(self.mss) * u32::from(self.duplicates);
+        self.beyond = if sack { held.bytes() } else { by_duplicates.min(flight.bytes()) };
+        if self.beyond == 0 && self.duplicates == 0 {
+            self.flags &= !DOUBTING;
+            return;
+        }
+        let edge = self.edge(flight, held);
+        let known = later(self.lost, una);
+        if is_after(edge, known) {
+            if !is_after(self.doubt, known) {
+                self.doubt = edge;
+                // The first doubt began with the first duplicate.
+                if known != una {
+                    self.doubted_at = us(now);
+                }
+            }
+            if us(now).wrapping_sub(self.doubted_at) >= self.srtt / 4 {
+                self.lose(flight, edge, now);
+            }
+        }
+        // What was sent after it has arrived, and it has not.
+        let mending = self.flags & (RECOVERING | TIMED_OUT) != 0 && self.flags & FIRST == 0;
+        if mending && is_after(self.mended, una) && held.held((self.after, nxt)) > 2 * u32::from(self.mss) {
+            self.flags |= FIRST;
+            self.after = nxt;
+        }
     }
 
-    fn lost(&mut self, nxt: u32, now: Instant) {
-        self.reduce();
-        // RFC 5681, 3.2: the duplicates have left the network.
-        self.cwnd += u32::from(self.mss) * u32::from(self.duplicates);
-        self.recover = nxt;
-        self.flags |= RECOVERING;
-        self.resend(now);
+    /// RFC 6675, 4, IsLost: more than two segments arrived behind it.
+    fn far_edge(&self, held: &Sacked) -> Option<u32> {
+        held.edge(2 * u32::from(self.mss) + 1)
     }
 
-    fn resend(&mut self, now: Instant) {
-        // RFC 6298, 3: the round trip of what was sent twice says nothing.
-        self.flags = self.flags & !SAMPLING | LED;
-        self.sent_at = us(now);
+    /// What is missing below this was overtaken by enough to be lost.
+    fn edge(&self, flight: Flight, held: &Sacked) -> u32 {
+        let una = flight.una;
+        let enough = self.duplicates >= DUPLICATES;
+        let near = match held.lowest() {
+            Some(lowest) if enough => lowest,
+            None if enough && self.flags & RECOVERING == 0 => {
+                earlier(una.wrapping_add(u32::from(self.mss)), flight.nxt)
+            }
+            _ => una,
+        };
+        later(near, self.far_edge(held).unwrap_or(una))
     }
 
-    /// Notes that smoltcp could not be led.
-    pub(super) fn not_led(&mut self) {
-        self.flags &= !LED;
+    /// What is in doubt is lost: the reordering window, a quarter of the round trip (RFC 8985, 6.2), is over.
+    fn lose(&mut self, flight: Flight, edge: u32, now: Instant) {
+        self.lost = self.doubt;
+        if is_after(edge, self.doubt) {
+            (self.doubt, self.doubted_at) = (edge, us(now));
+        }
+        if self.flags & (RECOVERING | TIMED_OUT) == 0 {
+            self.reduce();
+            self.recover = flight.nxt;
+            self.mended = flight.una;
+            self.flags |= RECOVERING;
+            self.first_is_lost(flight);
+        }
     }
 
     /// RFC 9438, 4.6: beta is 0.7. Of cwnd, not of what is outstanding, because cwnd does not grow unused.
@@ -235,24 +372,25 @@ impl Recovery {
         }
     }
 
-    /// Notes a segment from `seq` to `end`; `nxt` is SND.NXT before it. With the peer's window `closed` it probes that window,
-    /// and says nothing of the path. True when a timeout had smoltcp begin again from the first unacknowledged byte.
+    /// Notes a segment from `seq` to `end` that smoltcp sent by itself; `nxt` is SND.NXT before it. With the peer's window
+    /// `closed` it probes that window, and says nothing of the path. False when a timeout had smoltcp go back: what follows is
+    /// planned.
     #[inline]
     pub(super) fn sent(&mut self, seq: u32, end: u32, nxt: u32, closed: bool, now: Instant) -> bool {
         if seq == end {
-            return false;
+            return true;
         }
         if seq.wrapping_sub(nxt).cast_signed() < 0 {
             // When the window opens, new data begins with the byte that probed it.
             let probe = closed || (nxt.wrapping_sub(seq) == 1 && end != nxt);
-            return self.sent_again(nxt, probe, now);
+            return self.sent_again((seq, end), nxt, probe, now);
         }
         if self.flags & SAMPLING == 0 && !closed {
             self.flags |= SAMPLING;
             (self.sample, self.sampled_at) = (end, us(now));
         }
         self.sent_at = us(now);
-        false
+        true
     }
 
     /// Notes a SYN-ACK; `end` is the sequence number after it. Its acknowledgment measures the first round trip, unless it was
@@ -263,38 +401,35 @@ impl Recovery {
     }
 
     #[cold]
-    fn sent_again(&mut self, nxt: u32, probe: bool, now: Instant) -> bool {
+    fn sent_again(&mut self, (seq, end): Block, nxt: u32, probe: bool, now: Instant) -> bool {
         self.sent_at = us(now);
-        let flags = self.flags;
-        self.flags &= !(LED | AGAIN);
-        if flags & LED != 0 || probe {
-            return false;
+        if probe {
+            return true;
         }
-        if flags & (TIMED_OUT | AGAIN) == TIMED_OUT {
-            // A second timeout may have begun further back, beneath what was sent between the two.
-            self.recover = nxt;
-            return false;
-        }
-        self.time_out(nxt);
-        true
-    }
-
-    /// Notes that the retransmission timer ended, before anything is sent. True when it is not for the first time: smoltcp is
-    /// in slow start, and would send less than a segment.
-    pub(super) fn overdue(&mut self) -> bool {
-        let again = self.flags & TIMED_OUT != 0;
-        if again {
-            self.flags |= AGAIN;
-        }
-        again
+        let flight = Flight { una: seq, nxt, sack: false };
+        self.flags &= !BACK;
+        self.time_out(flight);
+        self.walked((seq, end), flight, true, now);
+        false
     }
 
     /// A retransmission timeout (RFC 5681, 3.1; RFC 6582, 4).
-    fn time_out(&mut self, nxt: u32) {
+    fn time_out(&mut self, flight: Flight) {
         if self.flags & TIMED_OUT == 0 {
             self.reduce();
         }
-        self.restart(nxt);
+        self.timeouts = self.timeouts.saturating_add(1);
+        self.restart(flight);
+    }
+
+    /// The retransmission timer has ended: everything that the peer does not hold is lost. At the second time it may have given
+    /// up what it held as well (RFC 2018, 8).
+    pub(super) fn timed_out(&mut self, flight: Flight, held: &mut Sacked) {
+        self.time_out(flight);
+        if self.timeouts > 1 {
+            held.clear();
+        }
+        self.beyond = held.bytes();
     }
 
     /// No segment carries more than `mss` bytes from now on, and the first window is of such.
@@ -305,19 +440,20 @@ impl Recovery {
 
     /// What is outstanding was too large for the path and is sent again in segments of at most `mss` bytes: slowly, up to the
     /// window of before, since nothing was lost to congestion (RFC 1191, 6.5).
-    pub(super) fn narrow(&mut self, mss: u16, nxt: u32) {
+    pub(super) fn narrow(&mut self, mss: u16, flight: Flight) {
         if self.flags & TIMED_OUT == 0 {
             self.ssthresh = self.cwnd;
         }
         self.limit(mss);
-        self.restart(nxt);
+        self.restart(flight);
     }
 
-    fn restart(&mut self, nxt: u32) {
+    fn restart(&mut self, flight: Flight) {
+        let Flight { una, nxt, .. } = flight;
         self.cwnd = u32::from(self.mss);
-        self.recover = nxt;
-        self.duplicates = 0;
-        self.flags = TIMED_OUT;
+        (self.recover, self.lost, self.mended, self.doubt, self.after) = (nxt, nxt, una, una, nxt);
+        (self.duplicates, self.beyond) = (0, 0);
+        self.flags = self.flags & BACK | TIMED_OUT | FIRST;
     }
 
     /// How long after now something is to be done about what is outstanding, `rto` at most: to send again, or to probe
@@ -327,10 +463,8 @@ impl Recovery {
         if self.srtt == 0 || self.flags & (PROBED | TIMED_OUT) != 0 {
             return rto;
         }
-        if self.duplicates >= DUPLICATES && self.flags & RECOVERING == 0 {
-            return Duration::from_micros(u64::from(self.srtt / 4)).min(rto);
-        }
-        Duration::from_micros(u64::from(self.probe_after(outstanding))).min(rto)
+        let wait = if self.flags & DOUBTING != 0 { self.srtt / 4 } else { self.probe_after(outstanding) };
+        Duration::from_micros(u64::from(wait)).min(rto)
     }
 
     #[inline]
@@ -339,27 +473,54 @@ impl Recovery {
         self.srtt.saturating_mul(2).saturating_add(delay)
     }
 
-    /// Whether the first of `una` to `nxt` is to be sent again by now; if not, how long there is still to wait, `rto` at most.
-    pub(super) fn due(&mut self, una: u32, nxt: u32, now: Instant, rto: Duration) -> Result<(), Duration> {
-        let outstanding = nxt.wrapping_sub(una);
-        if outstanding == 0 || self.srtt == 0 || self.flags & (PROBED | TIMED_OUT | LED) != 0 {
-            return Err(rto);
+    /// The retransmission timeout while smoltcp's own does not count (RFC 6298, 2.3), doubled each time. The least one is that
+    /// of the variation, as in Linux.
+    fn timeout(&self, rto_min: Duration) -> u32 {
+        let variation = self.rttvar.saturating_mul(4).max(rto_min.as_micros() as u32);
+        let least = if self.srtt == 0 { UNKNOWN_US } else { self.srtt.saturating_add(variation) };
+        least.saturating_mul(1 << self.timeouts.min(16)).min(RTO_MAX_US)
+    }
+
+    /// What is to be done by now; if nothing, how long there is still to wait, `rto_min` at most. Silence is probed if there is
+    /// something to `probe` with.
+    pub(super) fn due(&mut self, flight: Flight, held: &Sacked, probe: bool, now: Instant, rto_min: Duration) -> Due {
+        let at = us(now);
+        let wait = |us: u32| Due::Later(Duration::from_micros(us.into()).min(rto_min));
+        if flight.bytes() == 0 || (self.srtt == 0 && !self.is_troubled()) {
+            return Due::Later(rto_min);
         }
-        if self.flags & RECOVERING == 0 && self.is_lost(now) {
-            self.lost(nxt, now);
-            return Ok(());
+        let mut left = u32::MAX;
+        if self.flags & DOUBTING != 0 && is_after(self.doubt, later(self.lost, flight.una)) {
+            let doubted = at.wrapping_sub(self.doubted_at);
+            if doubted >= self.srtt / 4 {
+                let edge = self.edge(flight, held);
+                self.lose(flight, edge, now);
+                return Due::Mend;
+            }
+            left = self.srtt / 4 - doubted;
         }
-        let passed = us(now).wrapping_sub(self.sent_at);
-        let wanted = self.probe_after(outstanding);
+        let passed = at.wrapping_sub(self.sent_at);
+        if self.is_troubled() {
+            let timeout = self.timeout(rto_min);
+            if passed >= timeout {
+                return Due::Timeout;
+            }
+            left = left.min(timeout - passed);
+        }
+        if self.srtt == 0 || !probe || self.flags & (PROBED | TIMED_OUT | FIRST) != 0 {
+            return wait(left);
+        }
+        let wanted = self.probe_after(flight.bytes());
         if passed < wanted {
-            return Err(Duration::from_micros(u64::from(wanted - passed)).min(rto));
+            return wait(left.min(wanted - passed));
         }
+        self.begin(flight.una);
         if self.flags & RECOVERING == 0 {
-            self.recover = nxt;
+            self.recover = flight.nxt;
         }
-        self.flags |= PROBED;
-        self.resend(now);
-        Ok(())
+        self.flags |= PROBED | FIRST;
+        self.sent_at = at;
+        Due::Mend
     }
 }
 
@@ -370,226 +531,4 @@ fn initial(mss: u16) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MSS: u16 = 1000;
-    const RTO: Duration = Duration::from_millis(200);
-
-    fn at(us: u64) -> Instant {
-        Instant::from_nanos(us * 1000)
-    }
-
-    /// Ten segments from sequence number 0 are outstanding at 100 ms, after a round trip of 8 ms.
-    fn ten() -> Recovery {
-        let mut path = Recovery::new(MSS);
-        assert_eq!(path.window(), 10_000);
-        path.sent(u32::MAX, 0, u32::MAX, false, at(92_000));
-        path.advanced(1, 0, 0, at(100_000));
-        assert_eq!(path.srtt, 8_000);
-        assert_eq!(path.flags, 0);
-        for i in 0..10 {
-            assert!(!path.sent(i * 1000, (i + 1) * 1000, i * 1000, false, at(100_000)));
-        }
-        path
-    }
-
-    #[test]
-    fn the_first_window_is_ten_segments_or_what_the_rfc_says_of_larger_and_smaller_ones() {
-        let windows = [1460, 536, 9000, 4000, 0].map(|mss| Recovery::new(mss).window());
-        assert_eq!(windows, [14_600, 5_360, 18_000, 14_600, 640]);
-    }
-
-    #[test]
-    fn a_window_that_is_used_doubles_and_one_that_is_not_stays() {
-        let mut path = ten();
-        for i in 1..=5 {
-            assert_eq!(path.advanced(2000, i * 2000, 10_000, at(108_000)), Heard::Pass);
-        }
-        // The others find less than half of the larger window used.
-        assert_eq!(path.window(), 14_000);
-        path.advanced(100, 10_100, 10_100, at(109_000));
-        assert_eq!(path.window(), 14_000);
-    }
-
-    #[test]
-    fn the_third_duplicate_after_the_reordering_window_finds_the_loss_and_reduces_once() {
-        let mut path = ten();
-        for us in [108_000, 108_100, 108_200, 109_999] {
-            assert_eq!(path.duplicate(0, 10_000, at(us)), Heard::Hold);
-        }
-        assert_eq!(path.patience(10_000, RTO), Duration::from_millis(2), "a timer asks again");
-        assert_eq!(path.duplicate(0, 10_000, at(110_000)), Heard::Lost);
-        assert_eq!(path.window(), 7_000 + 5_000);
-        assert!(!path.sent(0, 1000, 10_000, false, at(110_000)), "led, not timed out");
-        // A hole remains: it is sent again, and costs nothing more. RFC 6582, 3.2.
-        assert_eq!(path.advanced(4000, 4000, 10_000, at(118_000)), Heard::Resend);
-        assert_eq!(path.window(), 12_000 - 4_000 + 1_000);
-        assert_eq!(path.advanced(6000, 10_000, 10_000, at(126_000)), Heard::Pass);
-        assert_eq!((path.ssthresh, path.window()), (7_000, 2_000), "no burst, then slow start");
-    }
-
-    #[test]
-    fn what_is_overtaken_for_less_than_the_reordering_window_is_not_lost() {
-        let mut path = ten();
-        for us in [108_000, 108_100, 108_200, 108_300] {
-            assert_eq!(path.duplicate(0, 10_000, at(us)), Heard::Hold);
-        }
-        assert_eq!(path.advanced(5000, 5000, 10_000, at(109_000)), Heard::Pass);
-        assert!(path.window() > 10_000);
-        assert_eq!(path.due(5000, 10_000, at(111_000), RTO), Err(Duration::from_micros(24_250)));
-    }
-
-    #[test]
-    fn the_timer_finds_a_loss_that_no_further_duplicate_reports() {
-        let mut path = ten();
-        for us in [108_000, 108_100, 108_200] {
-            path.duplicate(0, 10_000, at(us));
-        }
-        assert_eq!(path.due(0, 10_000, at(110_000), RTO), Ok(()));
-        assert_eq!(path.flags & (RECOVERING | PROBED | LED), RECOVERING | LED);
-    }
-
-    #[test]
-    fn silence_is_probed_once_and_the_repaired_loss_answered() {
-        let mut path = ten();
-        // RFC 8985, 7.2: two round trips, and for a single segment what its acknowledgment may be held back.
-        assert_eq!(path.patience(10_000, RTO), Duration::from_millis(26));
-        assert_eq!(path.patience(1000, RTO), Duration::from_millis(56));
-        assert_eq!(path.due(0, 10_000, at(125_000), RTO), Err(Duration::from_millis(1)));
-        assert_eq!(path.due(0, 10_000, at(126_000), RTO), Ok(()));
-        assert_eq!(path.due(0, 10_000, at(900_000), RTO), Err(RTO), "smoltcp's timer goes on");
-        assert!(!path.sent(0, 1000, 10_000, false, at(126_000)));
-        assert_eq!(path.advanced(1000, 1000, 10_000, at(134_000)), Heard::Resend);
-        assert_eq!(path.ssthresh, 7_000);
-    }
-
-    #[test]
-    fn what_is_acknowledged_before_smoltcp_sent_it_again_is_forgotten() {
-        let mut path = ten();
-        assert_eq!(path.due(0, 10_000, at(126_000), RTO), Ok(()));
-        path.advanced(10_000, 10_000, 10_000, at(126_100));
-        path.sent(10_000, 11_000, 10_000, false, at(127_000));
-        assert_eq!(path.due(10_000, 11_000, at(190_000), RTO), Ok(()), "the next silence is probed");
-    }
-
-    #[test]
-    fn an_acknowledgment_too_soon_for_the_probe_costs_nothing() {
-        let mut path = ten();
-        assert_eq!(path.due(0, 10_000, at(126_000), RTO), Ok(()));
-        path.sent(0, 1000, 10_000, false, at(126_000));
-        assert_eq!(path.advanced(10_000, 10_000, 10_000, at(129_000)), Heard::Pass);
-        assert_eq!(path.window(), 10_000);
-    }
-
-    #[test]
-    fn a_timeout_begins_again_from_one_segment_until_everything_is_acknowledged() {
-        let mut path = ten();
-        assert!(path.sent(0, 1000, 10_000, false, at(300_000)), "nobody led smoltcp there");
-        assert_eq!((path.window(), path.ssthresh), (1000, 7_000));
-        assert!(!path.sent(1000, 2000, 10_000, false, at(308_000)));
-        assert_eq!(path.duplicate(1000, 10_000, at(309_000)), Heard::Hold, "RFC 6582, 4: not lost again");
-        assert_eq!(path.due(0, 10_000, at(900_000), RTO), Err(RTO), "no probe either");
-        assert_eq!(path.advanced(1000, 1000, 10_000, at(310_000)), Heard::Pass);
-        assert_eq!(path.advanced(9000, 10_000, 10_000, at(318_000)), Heard::Over);
-        path.time_out(20_000);
-        path.time_out(20_000);
-        assert_eq!(path.ssthresh, 2_800, "held when the same segment times out again");
-    }
-
-    #[test]
-    fn a_timeout_is_noted_once_and_a_second_one_leaves_slow_start_for_its_first_segment() {
-        let mut path = ten();
-        assert!(!path.overdue(), "smoltcp is not in slow start");
-        assert!(path.sent(0, 1000, 10_000, false, at(300_000)));
-        path.advanced(1000, 1000, 10_000, at(308_000));
-        // New data, and then the timer again: everything up to it is sent again, and nothing of it is a loss of its own.
-        path.sent(10_000, 12_000, 10_000, false, at(309_000));
-        assert!(path.overdue());
-        assert!(path.sent(1000, 2000, 12_000, false, at(700_000)));
-        assert!(!path.sent(2000, 3000, 12_000, false, at(708_000)));
-        assert_eq!(path.ssthresh, 7_000, "RFC 5681, 3.1");
-        assert_eq!(path.advanced(9000, 10_000, 12_000, at(716_000)), Heard::Pass);
-        assert!(!path.sent(10_000, 11_000, 12_000, false, at(716_000)));
-        assert_eq!(path.advanced(2000, 12_000, 12_000, at(724_000)), Heard::Over);
-        assert_eq!((path.ssthresh, path.flags), (7_000, 0));
-    }
-
-    #[test]
-    fn a_second_timeout_that_nobody_announced_ends_with_what_it_sent_again() {
-        let mut path = ten();
-        path.sent(0, 1000, 10_000, false, at(300_000));
-        path.sent(10_000, 12_000, 10_000, false, at(309_000));
-        assert!(!path.sent(0, 1000, 12_000, false, at(700_000)));
-        assert_eq!(path.advanced(10_000, 10_000, 12_000, at(716_000)), Heard::Pass);
-        assert!(!path.sent(10_000, 11_000, 12_000, false, at(716_000)));
-        assert_eq!(path.advanced(2000, 12_000, 12_000, at(724_000)), Heard::Over);
-    }
-
-    #[test]
-    fn a_single_byte_times_out_and_the_probe_of_a_closed_window_says_nothing() {
-        let mut path = ten();
-        path.advanced(10_000, 10_000, 10_000, at(108_000));
-        let (window, srtt) = (path.window(), path.srtt);
-        for us in [200_000, 400_000, 800_000] {
-            assert!(!path.sent(10_000, 10_001, if us > 200_000 { 10_001 } else { 10_000 }, true, at(us)));
-        }
-        assert!(!path.sent(10_000, 11_000, 10_001, false, at(900_000)), "nor when the window opens");
-        path.advanced(1, 10_001, 10_001, at(900_000));
-        assert_eq!((path.window(), path.srtt, path.flags), (window, srtt, 0), "nor of the round trip");
-        path.sent(10_001, 10_002, 10_001, false, at(900_000));
-        assert!(path.sent(10_001, 10_002, 10_002, false, at(1_100_000)));
-        assert_eq!(path.window(), 1000);
-    }
-
-    #[test]
-    fn a_smaller_path_bounds_the_first_window_and_what_one_timeout_leaves() {
-        let mut path = Recovery::new(1460);
-        path.limit(512);
-        assert_eq!((path.mss(), path.window()), (512, 5_120));
-        let mut path = ten();
-        path.sent(0, 1000, 10_000, false, at(300_000));
-        path.overdue();
-        path.limit(512);
-        assert!(path.sent(0, 512, 10_000, false, at(700_000)));
-        assert_eq!((path.mss(), path.window(), path.ssthresh), (512, 512, 7_000));
-        path.limit(1460);
-        assert_eq!(path.mss(), 512, "never larger again");
-    }
-
-    #[test]
-    fn the_handshake_measures_the_first_round_trip_unless_its_answer_was_sent_twice() {
-        let mut path = Recovery::new(MSS);
-        path.sent_syn(1, at(0));
-        path.advanced(1, 1, 1, at(8_000));
-        assert_eq!(path.srtt, 7_999);
-        let mut path = Recovery::new(MSS);
-        [0, 1_000_000, 3_000_000].iter().for_each(|us| path.sent_syn(1, at(*us)));
-        path.advanced(1, 1, 1, at(3_000_100));
-        assert_eq!(path.srtt, 0);
-    }
-
-    #[test]
-    fn round_trips_are_not_measured_on_what_was_sent_twice() {
-        let mut path = ten();
-        path.due(0, 10_000, at(126_000), RTO).unwrap();
-        path.sent(0, 1000, 10_000, false, at(126_000));
-        path.advanced(10_000, 10_000, 10_000, at(200_000));
-        assert_eq!(path.srtt, 8_000);
-    }
-
-    #[test]
-    fn a_window_that_rested_begins_anew_and_avoids_congestion_in_the_friendly_step() {
-        let mut path = ten();
-        (path.cwnd, path.ssthresh) = (20_000, 20_000);
-        path.advanced(1000, 1000, 20_000, at(108_000));
-        assert_eq!(path.window(), 20_000 + 1000 * 1000 * 9 / (17 * 20_000));
-        path.cwnd = 30_000;
-        path.advanced(1000, 2000, 30_000, at(108_000));
-        assert_eq!(path.window(), 30_000 + 1000 * 1000 / 30_000, "beyond what was lost before");
-        path.resume(at(1_000_000));
-        assert!(path.window() > 20_000);
-        path.resume(at(1_200_000));
-        assert_eq!(path.window(), 10_000);
-    }
-}
+mod tests;

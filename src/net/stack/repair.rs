@@ -1,18 +1,28 @@
 //! Losses repaired: what acknowledgments and timers say of a connection's path, and smoltcp led to act on it.
 //!
-//! Owns the way between [`Recovery`](super::recovery::Recovery), which judges, and the socket, which sends again. Refuses to
-//! judge.
+//! Owns the way between [`Recovery`](super::recovery::Recovery), which judges and plans, and the socket: it goes back to the
+//! first byte that is not acknowledged, and of what it sends again the segments that were lost leave. Refuses to judge.
 
 use super::receive::{FIN, RST, SYN};
-use super::recovery::Heard;
-use super::{Phase, Session, Settings, Slot, Stack};
+use super::recovery::{Due, Flight, Heard, Plan};
+use super::transmit::After;
+use super::{Phase, Session, Settings, Slot, Stack, wire};
+use crate::limits::{SEGMENTS_PER_TURN, WITHHELD_PER_TURN};
 use crate::net::ip::Segment;
-use crate::net::tcb::{Engine, Standing, Tcb};
+use crate::net::sacked;
+use crate::net::tcb::{Engine, Standing, Wire};
 use crate::port::Port;
+use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
 use core::time::Duration;
 
 impl<S> Slot<S> {
+    /// What is under way.
+    pub(super) fn flight(&self) -> Flight {
+        let (una, nxt) = (self.numbers.snd_una(), self.numbers.snd_nxt());
+        Flight { una, nxt, sack: self.offer.sack }
+    }
+
     /// Notes what an acceptable segment says of what was sent.
     #[inline]
     pub(super) fn hear(&mut self, segment: &Segment, packet: &[u8], now: Instant) -> Heard {
@@ -20,45 +30,45 @@ impl<S> Slot<S> {
         self.numbers.acknowledged(segment);
         let acked = segment.ack.wrapping_sub(una);
         if acked > 0 {
-            return self.recovery.advanced(acked, segment.ack, nxt, now);
-        }
-        if una == nxt {
+            if !self.recovery.advanced(acked, segment.ack, nxt, now) {
+                self.hear_in_trouble(segment, packet, acked, now);
+            }
+        } else if una == nxt {
             self.recovery.resume(now);
         } else if segment.payload_len == 0 && segment.flags & (FIN | SYN | RST) == 0 && self.phase != Phase::Handshake {
-            return self.hear_nothing_new(segment, packet, window, nxt, now);
+            return self.hear_nothing_new(segment, packet, window, now);
         }
         Heard::Pass
+    }
+
+    #[cold]
+    fn hear_in_trouble(&mut self, segment: &Segment, packet: &[u8], acked: u32, now: Instant) {
+        let flight = self.flight();
+        let Slot { tcb: Some(tcb), recovery, .. } = self else { return };
+        tcb.sacked(|held| {
+            held.advance(flight.una);
+            if flight.sack {
+                for block in sacked::blocks(header(segment, packet)) {
+                    held.add(block, flight.una, flight.nxt);
+                }
+            }
+            recovery.relieved(acked, flight, held, now);
+        });
     }
 
     /// An acknowledgment of no new data, while some is outstanding. It is a duplicate when its window is the same (RFC 5681,
     /// 2), and when it says that later data arrived (RFC 6675, 2): Linux's window grows with each of them.
     #[cold]
-    fn hear_nothing_new(&mut self, segment: &Segment, packet: &[u8], window: u16, nxt: u32, now: Instant) -> Heard {
+    fn hear_nothing_new(&mut self, segment: &Segment, packet: &[u8], window: u16, now: Instant) -> Heard {
+        let flight = self.flight();
         let same = segment.window == window;
-        let header = packet.get(usize::from(segment.l4 - segment.l3)..).unwrap_or_default();
-        if !same && !has_later(header, segment.ack) {
-            return Heard::Pass;
+        let Slot { tcb: Some(tcb), recovery, .. } = self else { return Heard::Pass };
+        let blocks = if flight.sack { sacked::blocks(header(segment, packet)) } else { Default::default() };
+        if same || !blocks.is_empty() {
+            tcb.sacked(|held| recovery.duplicate(&blocks, flight, held, now));
         }
-        match self.recovery.duplicate(segment.ack, nxt, now) {
-            // smoltcp counts no duplicate with another window, and has to know the window.
-            Heard::Hold if !same => Heard::Pass,
-            Heard::Lost if !same => Heard::Resend,
-            heard => heard,
-        }
-    }
-
-    /// Has the first unacknowledged segment sent again.
-    fn resend(&mut self, engine: &mut Engine, mtu: u16, now: Instant) -> bool {
-        let (seq, ack, window) = (self.numbers.rcv_nxt(), self.numbers.snd_una(), self.numbers.peer_window());
-        let outstanding = self.numbers.snd_nxt().wrapping_sub(ack);
-        let Some(tcb) = self.tcb.as_mut() else { return false };
-        // smoltcp looks at no window then: bytes that the peer's kept back must not be among them.
-        let whole = tcb.send_queue().min(self.recovery.mss()) <= outstanding as usize;
-        let led = whole && engine.resend(now, tcb, &self.key, Standing { seq, ack, window }, mtu);
-        if !led {
-            self.recovery.not_led();
-        }
-        led
+        // smoltcp counts no duplicate with another window, and has to know the window.
+        if same { Heard::Hold } else { Heard::Pass }
     }
 
     /// How long what is outstanding may be left alone.
@@ -66,32 +76,116 @@ impl<S> Slot<S> {
     pub(super) fn patience(&self, rto_min: Duration) -> Duration {
         self.recovery.patience(self.numbers.snd_nxt().wrapping_sub(self.numbers.snd_una()), rto_min)
     }
+
+    fn walk<P: Port>(&mut self, engine: &mut Engine, wire: &mut Wire<'_, P>, now: Instant) -> Option<After> {
+        loop {
+            if wire.sent.segments == SEGMENTS_PER_TURN || wire.sent.withheld == WITHHELD_PER_TURN {
+                return Some(After::Again);
+            }
+            if !wire.has_room() {
+                return Some(After::Blocked);
+            }
+            let flight = self.flight();
+            let Slot { tcb: Some(tcb), recovery, numbers, key, .. } = self else { return None };
+            let unsent = tcb.unsent(flight.nxt.wrapping_sub(flight.una));
+            let plan = tcb.sacked(|held| recovery.plan(flight, held, unsent));
+            let leaves = match plan {
+                Plan::Go => return None,
+                Plan::Rest => return Some(After::Rest),
+                Plan::New | Plan::Send => true,
+                Plan::Skip => false,
+                Plan::Back { leaves } => leaves,
+            };
+            wire.withhold = (!leaves).then_some(flight.nxt);
+            let (sent, withheld) = (wire.sent.segments, wire.sent.withheld);
+            if matches!(plan, Plan::Back { .. }) {
+                let standing = Standing { seq: numbers.rcv_nxt(), ack: flight.una, window: numbers.peer_window() };
+                engine.go_back(now, tcb, key, standing, wire);
+            } else {
+                engine.send(now, tcb, wire);
+            }
+            let left = wire.sent.segments > sent;
+            if !left && wire.sent.withheld == withheld {
+                return Some(After::Rest);
+            }
+            let last = wire.sent.last;
+            if left {
+                numbers.sent(&last);
+            }
+            if last.seq() == last.seq_end() {
+                return Some(After::Again);
+            }
+            // What was never sent goes before the way back.
+            if plan == Plan::New || last.seq() == flight.nxt {
+                recovery.sent(last.seq(), last.seq_end(), flight.nxt, false, now);
+                continue;
+            }
+            // What stays here may end with what was never sent, and leaves then.
+            recovery.walked((last.seq(), last.seq_end()), flight, leaves, now);
+            if leaves {
+                wire.counters.inc(Counter::SegmentResent);
+            }
+        }
+    }
+}
+
+impl<S> Slot<S> {
+    /// Tells the peer what smoltcp says with its next segment, which may be far off, or has said in one that stayed here.
+    fn tell<P: Port>(&mut self, wire: &mut Wire<'_, P>) {
+        let Slot { tcb: Some(tcb), numbers, key, .. } = self else { return };
+        let window = tcb.recv_capacity().saturating_sub(tcb.recv_queue()).min(usize::from(u16::MAX)) as u16;
+        if numbers.owes(window) && wire.has_room() {
+            wire.withhold = None;
+            wire.bare_ack(key, numbers.snd_nxt(), numbers.rcv_nxt(), window);
+            numbers.sent(&wire.sent.last);
+        }
+    }
+}
+
+/// A segment from its TCP header on.
+fn header<'a>(segment: &Segment, packet: &'a [u8]) -> &'a [u8] {
+    packet.get(usize::from(segment.l4 - segment.l3)..).unwrap_or_default()
 }
 
 impl<P: Port, S: Session> Stack<P, S> {
-    /// Gives smoltcp an acceptable segment, or does what it means.
+    /// Gives smoltcp an acceptable segment, unless it would take it for a loss.
     #[inline]
     pub(super) fn heed(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
         let heard = self.slots[index as usize].hear(segment, packet, now);
         if heard == Heard::Pass {
             return self.take(port, index, segment, packet, now);
         }
-        self.repair(port, index, heard, segment, packet, now);
+        self.hold(index, now);
     }
 
+    /// Has smoltcp send again what is planned, in a turn's portion. None: it goes on with what was never sent.
     #[cold]
-    fn repair(&mut self, port: &mut P, index: u32, heard: Heard, segment: &Segment, packet: &[u8], now: Instant) {
-        if matches!(heard, Heard::Resend | Heard::Over) {
-            self.take(port, index, segment, packet, now);
-        }
+    pub(super) fn mend(&mut self, port: &mut P, index: u32, now: Instant) -> Option<After> {
         let slot = &mut self.slots[index as usize];
-        match heard {
-            Heard::Resend | Heard::Lost => {
-                slot.resend(&mut self.engine, self.caps.mtu, now);
-            }
-            Heard::Over => slot.tcb.iter_mut().for_each(Tcb::end_slow_start),
-            Heard::Pass | Heard::Hold => {}
+        if !matches!(slot.phase, Phase::Open | Phase::Closing) || slot.numbers.peer_window() == 0 {
+            return None;
         }
+        let (l2, stamp) = (slot.l2, slot.stamps.at(now));
+        let mut wire = wire!(self, port, l2.as_ref());
+        wire.stamp = stamp;
+        let rest = slot.walk(&mut self.engine, &mut wire, now);
+        if rest.is_some() || wire.sent.withheld > 0 {
+            slot.tell(&mut wire);
+        }
+        if !self.unresolved.is_empty() {
+            let to = slot.key.remote_ip();
+            self.resolve_later(port, to, now);
+        }
+        match rest {
+            Some(After::Rest) => Some(self.settle(index, now)),
+            rest => rest,
+        }
+    }
+
+    /// What was heard may open the window, or have something sent again.
+    #[cold]
+    fn hold(&mut self, index: u32, now: Instant) {
+        let slot = &mut self.slots[index as usize];
         self.changed.push(index, slot);
         // smoltcp's timer knows nothing of the reordering window.
         let wait = slot.patience(self.settings.rto_min);
@@ -99,82 +193,45 @@ impl<P: Port, S: Session> Stack<P, S> {
     }
 }
 
-/// Whether a TCP header without content selectively acknowledges something beyond `ack` (RFC 2018, 3).
-fn has_later(header: &[u8], ack: u32) -> bool {
-    let len = header.get(12).map_or(0, |offset| usize::from(offset >> 4) * 4);
-    let mut options = header.get(20..len).unwrap_or_default();
-    while let [kind, rest @ ..] = options {
-        options = match (kind, rest) {
-            (1, _) => rest,
-            (5, [len, ..]) if *len >= 2 => {
-                let blocks = options.get(2..usize::from(*len)).unwrap_or_default();
-                // A block at or before `ack` tells of what came twice (RFC 2883).
-                let right = |block: &[u8]| block.last_chunk::<4>().map_or(ack, |right| u32::from_be_bytes(*right));
-                return blocks.chunks_exact(8).any(|block| right(block).wrapping_sub(ack).cast_signed() > 0);
-            }
-            (2.., [len, ..]) if *len >= 2 => options.get(usize::from(*len)..).unwrap_or_default(),
-            _ => break,
-        };
-    }
-    false
-}
-
 /// Looks after what is outstanding when a connection's timer fires. `tcp` is when smoltcp has something to do; returns the
-/// same, or when to look again if that is sooner.
+/// same, or when to look again if that is sooner. In trouble smoltcp's own timer says nothing.
 #[inline]
 pub(super) fn attend<S>(
     slot: &mut Slot<S>,
     tcp: Instant,
-    engine: &mut Engine,
     settings: &Settings,
-    mtu: u16,
+    device: u16,
+    counters: &Counters,
     now: Instant,
 ) -> Instant {
-    let (una, nxt) = (slot.numbers.snd_una(), slot.numbers.snd_nxt());
-    if una == nxt || !matches!(slot.phase, Phase::Open | Phase::Closing) || slot.numbers.peer_window() == 0 {
+    let flight = slot.flight();
+    let open = matches!(slot.phase, Phase::Open | Phase::Closing) && slot.numbers.peer_window() > 0;
+    let troubled = slot.recovery.is_troubled();
+    if flight.una == flight.nxt || !open || (tcp <= now && !troubled) {
+        if tcp <= now && !slot.listed {
+            slot.overdue(device, counters);
+        }
         return tcp;
     }
-    if tcp <= now {
-        return tcp;
-    }
-    match slot.recovery.due(una, nxt, now, settings.rto_min) {
-        Ok(()) if slot.resend(engine, mtu, now) => now,
-        Ok(()) => tcp,
-        Err(wait) => tcp.min(now + wait),
+    let tcp = if troubled { Instant::FAR } else { tcp };
+    match slot.due(flight, settings.rto_min, now) {
+        Due::Later(wait) => tcp.min(now + wait),
+        Due::Mend => now,
+        Due::Timeout => {
+            slot.overdue(device, counters);
+            let Slot { tcb: Some(tcb), recovery, .. } = slot else { return tcp };
+            tcb.sacked(|held| recovery.timed_out(flight, held));
+            now
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::has_later;
-
-    fn header(options: &[u8]) -> Vec<u8> {
-        let mut header = vec![0; 20];
-        header[12] = ((20 + options.len()) as u8 / 4) << 4;
-        header.extend(options);
-        header
-    }
-
-    #[test]
-    fn selective_acknowledgments_tell_of_later_data_unless_they_are_of_what_came_twice() {
-        let sack = |left: u32, right: u32| {
-            let mut options = vec![1, 1, 5, 10];
-            options.extend([left.to_be_bytes(), right.to_be_bytes()].concat());
-            header(&options)
-        };
-        let ack = u32::MAX - 10;
-        assert!(has_later(&sack(5, 100), ack));
-        assert!(!has_later(&sack(ack - 100, ack), ack));
-        let mut both = sack(ack - 100, ack - 50);
-        both[23] = 18;
-        both.extend([5u8; 8]);
-        both[12] = 10 << 4;
-        assert!(has_later(&both, ack), "the second block is behind");
-        let cut = [&[][..], &[5], &[5, 0], &[5, 1], &[5, 10], &[5, 9, 0], &[0, 5, 10], &[8, 0, 0, 0]];
-        for options in cut {
-            assert!(!has_later(&header(options), ack), "{options:?}");
-            assert!(!has_later(&header(options)[..20], ack));
-        }
-        assert!(!has_later(&[], ack));
+impl<S> Slot<S> {
+    #[inline]
+    fn due(&mut self, flight: Flight, rto_min: Duration, now: Instant) -> Due {
+        let Slot { tcb: Some(tcb), recovery, .. } = self else { return Due::Later(rto_min) };
+        // A FIN alone is left to the timer.
+        let probe = tcb.send_queue() > 0;
+        tcb.sacked(|held| recovery.due(flight, held, probe, now, rto_min))
     }
 }

@@ -9,7 +9,7 @@ use crate::telemetry::Counter;
 use crate::time::Instant;
 
 /// What a connection needs after its flush.
-enum After {
+pub(super) enum After {
     /// Nothing until a packet or timer.
     Rest,
     /// Another turn: more to send than one turn may.
@@ -53,6 +53,12 @@ impl<P: Port, S: Session> Stack<P, S> {
     fn flush(&mut self, port: &mut P, index: u32, now: Instant) -> After {
         let slot = &mut self.slots[index as usize];
         slot.refresh_header(&self.link);
+        if slot.recovery.is_troubled()
+            && let Some(rest) = self.mend(port, index, now)
+        {
+            return rest;
+        }
+        let slot = &mut self.slots[index as usize];
         let mut wire = wire!(self, port, slot.l2.as_ref());
         if slot.stamps.are_on() {
             wire.stamp = slot.stamp(now);
@@ -76,8 +82,9 @@ impl<P: Port, S: Session> Stack<P, S> {
                 let (last, nxt, closed) = (&wire.sent.last, slot.numbers.snd_nxt(), slot.numbers.peer_window() == 0);
                 slot.numbers.sent(last);
                 if slot.phase != Phase::Handshake {
-                    if slot.recovery.sent(last.seq(), last.seq_end(), nxt, closed, now) {
-                        tcb.slow_start();
+                    if !slot.recovery.sent(last.seq(), last.seq_end(), nxt, closed, now) {
+                        self.counters.inc(Counter::SegmentResent);
+                        break;
                     }
                 } else if !slot.outgoing {
                     slot.recovery.sent_syn(last.seq_end(), now);
@@ -104,7 +111,7 @@ impl<P: Port, S: Session> Stack<P, S> {
 
     /// Follows the socket's state and arms the timer.
     #[inline]
-    fn settle(&mut self, index: u32, now: Instant) -> After {
+    pub(super) fn settle(&mut self, index: u32, now: Instant) -> After {
         let slot = &mut self.slots[index as usize];
         let Some(tcb) = slot.tcb.as_mut() else { return After::Rest };
         let state = tcb.state();

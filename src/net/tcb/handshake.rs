@@ -173,7 +173,7 @@ impl Tcb {
             tcb.use_timestamps();
         }
         // The window that the peer was told counts from here.
-        tcb.set.with(|set| engine.iface.poll_egress(smol(now), &mut Replay { mtu, packet: None }, set));
+        tcb.held.with(|(set, _)| engine.iface.poll_egress(smol(now), &mut Replay { mtu, packet: None }, set));
         Some(tcb)
     }
 
@@ -258,7 +258,7 @@ impl Engine {
     pub(super) fn replay(&mut self, tcb: &mut Tcb, packet: &[u8], mtu: u16, now: Instant) {
         let mut device = Replay { mtu, packet: Some(packet) };
         let now = smol(tcb.local(now, self.pace));
-        tcb.set.with(|set| self.iface.poll_ingress_single(now, &mut device, set));
+        tcb.held.with(|(set, _)| self.iface.poll_ingress_single(now, &mut device, set));
     }
 }
 

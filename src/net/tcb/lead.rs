@@ -1,11 +1,12 @@
-//! How smoltcp is led to what it would not do by itself.
+//! How smoltcp is led to send again what it would not by itself.
 //!
-//! Owns the acknowledgments that no peer sent, by which a socket sends a segment again, and its congestion control after a
-//! timeout. Refuses to judge when: the stack does.
+//! Owns the way back: smoltcp goes back to its first unacknowledged byte when its retransmission timer ends, and sends
+//! everything from there on again; what of that has to leave, the stack decides segment by segment. Refuses to judge when.
 
 use super::handshake::{empty, write_from_peer};
-use super::{CongestionControl, Engine, Tcb};
+use super::{Engine, Tcb, Wire};
 use crate::net::key::FlowKey;
+use crate::port::Port;
 use crate::time::Instant;
 use smoltcp::wire::TcpControl;
 
@@ -24,11 +25,32 @@ pub struct Standing {
 }
 
 impl Engine {
-    /// Has the next `send` send the first unacknowledged segment again. False when that cannot be: nothing but a FIN is
-    /// outstanding, of which smoltcp would stop the timer, or the peer's window is closed.
-    pub fn resend(&mut self, now: Instant, tcb: &mut Tcb, key: &FlowKey, standing: Standing, mtu: u16) -> bool {
-        if tcb.send_queue() == 0 || standing.window == 0 {
-            return false;
+    /// Sends one segment, as `send` does, but has the retransmission timer end now: smoltcp is told that the moment of its end
+    /// has come. Its next timeout is twice as long then, until a round trip is measured. What was never sent comes first.
+    pub fn go_back<P: Port>(
+        &mut self,
+        now: Instant,
+        tcb: &mut Tcb,
+        key: &FlowKey,
+        standing: Standing,
+        wire: &mut Wire<'_, P>,
+    ) -> bool {
+        let at = match self.poll_at(now, tcb) {
+            Some(due) => due.max(now),
+            None => {
+                self.start_timer(now, tcb, key, standing, wire.caps.mtu);
+                now
+            }
+        };
+        self.send(at, tcb, wire)
+    }
+
+    /// smoltcp stops its timer when a window that was closed opens. Three duplicate acknowledgments, which no peer sent, have it
+    /// send the first segment again, and that starts the timer. A FIN alone it would not send.
+    #[cold]
+    fn start_timer(&mut self, now: Instant, tcb: &mut Tcb, key: &FlowKey, standing: Standing, mtu: u16) {
+        if tcb.send_queue() == 0 {
+            return;
         }
         // The third duplicate counts, and no later one. A window that changed, and changed back, begins the count anew.
         for window in [standing.window ^ 1, standing.window, standing.window, standing.window, standing.window] {
@@ -36,20 +58,6 @@ impl Engine {
             let len = Standing { window, ..standing }.write(key, &mut packet);
             self.replay(tcb, &packet[..len], mtu, now);
         }
-        true
-    }
-}
-
-impl Tcb {
-    /// After the first segment that a retransmission timeout sent again: the rest follows in slow start. It begins with 2,048
-    /// bytes, whatever the segment size; a timeout that finds it so would begin with 1,024.
-    pub fn slow_start(&mut self) {
-        self.socket(|s| s.set_congestion_control(CongestionControl::Reno));
-    }
-
-    /// When everything is acknowledged, and before the next timeout, so that its first segment has full size.
-    pub fn end_slow_start(&mut self) {
-        self.socket(|s| s.set_congestion_control(CongestionControl::None));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns how a segment of smoltcp's is read and stamped on its way out. Refuses to know what its fields mean for a connection.
 
 use super::Tcb;
+use crate::net::sacked::is_after;
 use crate::net::stamp::Stamp;
 
 /// What one call sent.
@@ -10,6 +11,8 @@ use crate::net::stamp::Stamp;
 pub struct Sent {
     /// Segments.
     pub segments: usize,
+    /// Segments of smoltcp's that stayed here.
+    pub withheld: usize,
     /// Payload bytes of the last segment.
     pub payload: usize,
     /// The last segment's header, as far as [`Last`] needs it.
@@ -37,6 +40,12 @@ impl Last {
     pub fn seq(&self) -> u32 {
         let [a, b, c, d, ..] = self.fields;
         u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// Whether it has content, or a FIN, and ends at SND.NXT or before.
+    pub(super) fn is_again(&self, nxt: u32) -> bool {
+        let (seq, end) = (self.seq(), self.seq_end());
+        seq != end && !is_after(end, nxt) && !self.is_reset()
     }
 
     /// Whether it was an RST.
