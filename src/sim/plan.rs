@@ -220,6 +220,8 @@ fn config(site: &Site, vlan: Option<u16>) -> Config {
             half_open: 64,
             time_wait: Duration::from_secs(10),
             time_wait_entries: 64,
+            bulk_rings: 4,
+            bulk_tx_ring: 64 * 1024,
             ..TcpConfig::default()
         },
         metrics: crate::config::MetricsConfig::default(),
@@ -308,6 +310,7 @@ fn draw_parking(plan: &mut Plan, rng: &mut Rng) {
         tcp.park_after = Duration::from_millis(ms);
     }
     tcp.bulk_rings = *rng.pick(&[0, 1, 4]);
+    tcp.bulk_tx_ring = *rng.pick(&[10_000, 64 * 1024, 256 * 1024]);
 }
 
 /// Narrow paths to some stations: less fits than both ends think.

@@ -18,7 +18,7 @@ const FRAMES_MIN: u64 = 3000;
 const FRAME_OVERHEAD: u64 = 384;
 const FRAME_MIN: u64 = 2368;
 /// What a connection's socket takes beside its rings, about, in bytes.
-const SOCKET: u64 = 512;
+const SOCKET: u64 = 832;
 /// What a connection takes that is parked, about, in bytes; the others take it too.
 const CONNECTION: u64 = 512;
 /// What a TIME-WAIT entry takes, about, in bytes.

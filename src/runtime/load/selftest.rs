@@ -173,7 +173,7 @@ fn config(device: String, address: [u8; 4], workers: WorkersConfig, routes: Vec<
         workers,
         listeners: vec![Listener { address: None, port: 80 }],
         http: HttpLimits::default(),
-        tcp: TcpConfig { time_wait: Duration::from_secs(1), ..TcpConfig::default() },
+        tcp: TcpConfig { time_wait: Duration::from_secs(1), bulk_rings: 0, ..TcpConfig::default() },
         metrics: MetricsConfig { address: None },
         admin: AdminConfig { socket: AdminSocket::Off },
         log: LogConfig::default(),
