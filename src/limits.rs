@@ -44,8 +44,10 @@ pub const CHALLENGES_PER_S: u32 = 1000;
 pub const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// Segments one connection sends in one turn at most; the rest waits for the next turn.
 pub const SEGMENTS_PER_TURN: usize = 8;
-/// Segments that smoltcp sends again, and that stay here, of one connection in one turn at most.
-pub const WITHHELD_PER_TURN: usize = 64;
+/// Segments that smoltcp sends again, and that stay here, of all connections in one turn at most.
+pub const WITHHELD_PER_TURN: usize = 256;
+/// The least segment size of a connection that gets a larger transmit ring, in bytes: what the smallest path leaves.
+pub const BULK_MSS_MIN: usize = 512;
 /// While draining, how long the next request of a kept connection is waited for: longer than a request takes to arrive
 /// that its client sent before it could know.
 pub const DRAIN_IDLE: Duration = Duration::from_millis(500);

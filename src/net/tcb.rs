@@ -60,9 +60,10 @@ pub struct Wire<'a, P: Port> {
     pub sent: Sent,
     /// What segments say where timestamps are in use.
     pub stamp: Option<Stamp>,
-    /// SND.NXT, while segments that smoltcp sends again stay here: those that end there or before. smoltcp takes them for
-    /// sent.
-    pub withhold: Option<u32>,
+    /// Where smoltcp went back, SND.NXT: segments without content are sent from there, as the peer expects them.
+    pub nxt: Option<u32>,
+    /// Segments that end there or before stay here. smoltcp takes them for sent.
+    pub withhold: bool,
     /// The packet to receive, from the IP header on.
     packet: Option<&'a [u8]>,
     /// Room for frames that smoltcp may count on.
@@ -86,8 +87,9 @@ impl<'a, P: Port> Wire<'a, P> {
         unresolved: &'a mut Unresolved<P::Frame>,
     ) -> Self {
         let room = if l2.is_some() { tx.room() } else { unresolved.remaining_capacity() };
-        let (sent, stamp, withhold, packet) = (Sent::default(), None, None, None);
-        Wire { port, tx, spare, caps, counters, l2_len, l2, unresolved, sent, stamp, withhold, packet, room }
+        let (sent, stamp, packet) = (Sent::default(), None, None);
+        let (nxt, withhold) = (None, false);
+        Wire { port, tx, spare, caps, counters, l2_len, l2, unresolved, sent, stamp, nxt, withhold, packet, room }
     }
 
     /// Whether another frame can be taken.
@@ -123,11 +125,9 @@ impl<'a, P: Port> Wire<'a, P> {
             sent::stamp(stamp, &mut bytes[self.l2_len..]);
         }
         self.note(&frame.bytes()[self.l2_len..]);
-        if let Some(nxt) = self.withhold
-            && self.sent.last.is_again(nxt)
+        if let Some(nxt) = self.nxt
+            && self.is_again(&mut frame.bytes_mut()[self.l2_len..], nxt)
         {
-            self.sent.segments -= 1;
-            self.sent.withheld += 1;
             *self.spare = Some(frame);
             return result;
         }
@@ -143,6 +143,21 @@ impl<'a, P: Port> Wire<'a, P> {
             None => self.unresolved.push(frame),
         }
         result
+    }
+
+    /// Of a segment that smoltcp sends behind `nxt`: whether it stays here.
+    #[cold]
+    fn is_again(&mut self, packet: &mut [u8], nxt: u32) -> bool {
+        if self.sent.last.is_empty() {
+            sent::renumber(packet, nxt);
+            self.note(packet);
+            self.sent.segments -= 1;
+            return false;
+        }
+        let again = self.withhold && self.sent.last.is_again(nxt);
+        self.sent.segments -= usize::from(again);
+        self.sent.withheld += usize::from(again);
+        again
     }
 
     /// Records what a segment of ours says.

@@ -35,7 +35,7 @@ pub struct H1Server {
     /// moves with progress only.
     timed: bool,
     /// Room in the transmit ring when it last did not suffice, in bytes.
-    room: usize,
+    queued: usize,
     /// Bytes of content written by then.
     written: usize,
     requests: u64,
@@ -144,8 +144,8 @@ impl H1Server {
             State::Head if cx.draining && !self.begun => _ = self.close(conn),
             State::Head if self.begun || self.requests == 0 => _ = self.reject(Reject::HeadTimeout),
             // The client is still reading the last answer.
-            State::Head if conn.send_queue() > 0 && conn.send_queue() != self.room => {
-                self.room = conn.send_queue();
+            State::Head if conn.send_queue() > 0 && conn.send_queue() != self.queued => {
+                self.queued = conn.send_queue();
                 conn.set_deadline(cx.now + cx.limits.write_timeout);
             }
             State::Head if conn.send_queue() > 0 => {
@@ -383,9 +383,8 @@ impl H1Server {
             }
             let template = whole.unwrap_or_else(|| prepared.head(answer.connection));
             // It goes out in one piece, so that its Date is one second's.
-            let room = conn.send_room();
-            if room < template.len() {
-                return self.wait_for_room(conn, cx, room);
+            if conn.send_room() < template.len() {
+                return self.wait_for_room(conn, cx);
             }
             let in_place = conn.send_with(|out| template.write(&cx.date, out).map_or((0, false), |len| (len, true)));
             if in_place == Some(false) {
@@ -402,7 +401,7 @@ impl H1Server {
             let sent = conn.send_content(rest);
             answer.body_sent += sent;
             if sent < rest.len() {
-                return self.wait_for_room(conn, cx, 0);
+                return self.wait_for_room(conn, cx);
             }
         }
         self.answered(conn, cx)
@@ -415,7 +414,7 @@ impl H1Server {
             return self.close(conn);
         }
         conn.set_deadline(cx.now + cx.limits.idle_timeout);
-        (self.timed, self.room, self.written) = (false, 0, 0);
+        (self.timed, self.queued, self.written) = (false, 0, 0);
         self.state = State::Head;
         Step::Next
     }
@@ -424,9 +423,8 @@ impl H1Server {
     #[cold]
     fn refuse<A: App>(&mut self, conn: &mut Conn<'_>, cx: &mut Shared<A>, reject: Reject) -> Step {
         self.large = None;
-        let room = conn.send_room();
-        if room < ERROR_MAX {
-            return self.wait_for_room(conn, cx, room);
+        if conn.send_room() < ERROR_MAX {
+            return self.wait_for_room(conn, cx);
         }
         let mut bytes = [0; ERROR_MAX];
         let len = response::error_response(reject, &cx.date, &mut bytes).unwrap_or(0);
@@ -436,16 +434,16 @@ impl H1Server {
         self.close(conn)
     }
 
-    /// The client has to read first. `progress` tells whether it did since the last time: bytes written, or room that
-    /// grew.
+    /// The client has to read first. That it did since the last time shows in what it acknowledged, and in what found room
+    /// then.
     #[cold]
-    fn wait_for_room<A>(&mut self, conn: &mut Conn<'_>, cx: &Shared<A>, progress: usize) -> Step {
-        let written = self.answer.body_sent;
-        let moved = progress > self.room || written > self.written;
+    fn wait_for_room<A>(&mut self, conn: &mut Conn<'_>, cx: &Shared<A>) -> Step {
+        let (written, queued) = (self.answer.body_sent, conn.send_queue());
+        let moved = queued < self.queued || written > self.written;
         if !core::mem::replace(&mut self.timed, true) || moved {
             conn.set_deadline(cx.now + cx.limits.write_timeout);
         }
-        (self.room, self.written) = (progress, written);
+        (self.queued, self.written) = (queued, written);
         Step::Wait
     }
 

@@ -9,7 +9,7 @@ use super::{Phase, Session, Slot, Stack, wire};
 use crate::limits::{CHAIN_MAX, CHALLENGE_INTERVAL};
 use crate::net::ip::Segment;
 use crate::net::stamp::Stamp;
-use crate::net::tcb::{Last, Offer, Ring, Wire};
+use crate::net::tcb::{Last, Offer, Ring, Standing, Wire};
 use crate::port::Port;
 use crate::telemetry::Counter;
 use crate::time::Instant;
@@ -116,6 +116,11 @@ impl Numbers {
     /// SND.UNA, and how many sequence numbers from there on were sent.
     pub(super) fn unacknowledged(&self) -> (u32, u32) {
         (self.una, self.nxt.wrapping_sub(self.una))
+    }
+
+    /// The peer's part of an acknowledgment that says nothing new.
+    pub(super) fn standing(&self) -> Standing {
+        Standing { seq: self.rcv_nxt, ack: self.una, window: self.peer_window }
     }
 
     /// Whether the peer is to be told of what was received, or of a window that has doubled.

@@ -23,6 +23,7 @@ pub use park::Session;
 
 use crate::config::{Config, Listener, SynCookies};
 use crate::failure::Failure;
+use crate::limits::WITHHELD_PER_TURN;
 use crate::mem::{Arena, CACHE_LINE, Slice};
 use crate::net::cookie::Cookies;
 use crate::net::flow::FlowTable;
@@ -154,6 +155,8 @@ pub struct Stack<P: Port, S> {
     /// Destinations with a path MTU below the device's.
     paths: Paths,
     changed: ChangedList,
+    /// Segments that may still stay here in this turn.
+    withhold_budget: usize,
     burst: Burst<P::Frame>,
     tx: TxQueue<P::Frame>,
     spare: Option<P::Frame>,
@@ -264,6 +267,7 @@ impl<P: Port, S: Session> Stack<P, S> {
             rst_limit: AnswerLimit::default(),
             challenge_limit: RandomLimit::new(secret[3] ^ secret[1].rotate_left(32)),
             paths: Paths::new(),
+            withhold_budget: WITHHELD_PER_TURN,
             changed: ChangedList { now: arena.slice(connections, |_| 0)?, now_len: 0 },
             burst: Burst::new(),
             tx: TxQueue::default(),

@@ -11,7 +11,7 @@ use super::receive::{FIN, RST};
 use super::{Phase, Slot, Stack, wire};
 use crate::config::{Config, TcpConfig};
 use crate::failure::Failure;
-use crate::limits::CHALLENGE_INTERVAL;
+use crate::limits::{BULK_MSS_MIN, CHALLENGE_INTERVAL};
 use crate::mem::{Arena, Block, BlockPool, Slice};
 use crate::net::ip::Segment;
 use crate::net::tcb::{Engine, Offer, Parked, Quiescent, Ring, Tcb, Wire};
@@ -237,7 +237,7 @@ impl<P: Port, S: Session> Stack<P, S> {
         let now = self.blocks.now;
         let slot = &mut self.slots[index as usize];
         slot.path = slot.tcb.as_ref().map_or(slot.path, Tcb::path);
-        let able = slot.phase == Phase::Open && slot.numbers.rest();
+        let able = slot.phase == Phase::Open && slot.numbers.rest() && slot.recovery.mss() >= BULK_MSS_MIN;
         let able = able && slot.tcb.as_mut().is_some_and(Tcb::is_replaceable);
         let block = if able { self.blocks.bulk.take() } else { None };
         if able && block.is_none() {

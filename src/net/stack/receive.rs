@@ -158,6 +158,9 @@ impl<P: Port, S: Session> Stack<P, S> {
         if slot.stamps.are_on() {
             wire.stamp = slot.stamp(now);
         }
+        if slot.recovery.is_back() {
+            wire.nxt = Some(slot.numbers.snd_nxt());
+        }
         let Some(tcb) = slot.tcb.as_mut() else { return };
         let queued = tcb.recv_queue();
         self.engine.receive(now, tcb, packet, &mut wire);

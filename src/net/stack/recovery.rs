@@ -40,6 +40,8 @@ const DOUBTING: u8 = 16;
 const BACK: u8 = 32;
 /// The first unacknowledged segment is sent again next, whatever the window.
 const FIRST: u8 = 64;
+/// No round trip was measured since the last probe: the next silence is not probed.
+const UNMEASURED: u8 = 128;
 /// Anything but the usual.
 const TROUBLE: u8 = RECOVERING | PROBED | TIMED_OUT | DOUBTING | BACK | FIRST;
 
@@ -109,12 +111,12 @@ pub(super) struct Recovery {
     /// The acknowledgment that ends the measurement of a round trip, and when it began.
     sample: u32,
     sampled_at: u32,
-    /// When data was last sent, or acknowledged in part.
+    /// When data was last acknowledged in part, or sent; in trouble, when the first unacknowledged segment was sent again.
     sent_at: u32,
     /// The largest segment the peer takes.
     mss: u16,
     duplicates: u8,
-    /// Retransmission timeouts since something was acknowledged.
+    /// Retransmission timeouts since a round trip was measured (RFC 6298, 5.5).
     timeouts: u8,
     flags: u8,
 }
@@ -176,6 +178,8 @@ impl Recovery {
     /// RFC 6298, 2.2 and 2.3.
     #[inline]
     fn measured(&mut self, rtt: u32) {
+        self.timeouts = 0;
+        self.flags &= !UNMEASURED;
         if self.srtt == 0 {
             (self.srtt, self.rttvar) = (rtt, rtt / 2);
             return;
@@ -206,10 +210,11 @@ impl Recovery {
         let Flight { una, nxt, sack } = flight;
         let (mss, left) = (u32::from(self.mss), flight.bytes());
         let whole = !is_after(self.recover, una);
-        let answers_probe = us(now).wrapping_sub(self.sent_at) >= self.srtt / 2;
+        let round_trip = self.srtt.saturating_sub(self.rttvar).max(self.srtt / 2);
+        let answers_probe = us(now).wrapping_sub(self.sent_at) >= round_trip;
         let probed = self.flags & PROBED != 0;
         self.flags &= !PROBED;
-        (self.timeouts, self.sent_at) = (0, us(now));
+        self.sent_at = us(now);
         (self.lost, self.mended, self.doubt) = (later(self.lost, una), later(self.mended, una), later(self.doubt, una));
         if self.doubt == una {
             self.doubted_at = us(now);
@@ -232,11 +237,12 @@ impl Recovery {
                 self.cwnd = self.ssthresh.min(left.max(mss) + mss);
             }
         } else if recovering {
-            // RFC 6582, 3.2. Without anything held beyond it this is also what RFC 6675 would find out last.
-            if held.is_empty() {
-                self.first_is_lost(flight);
-            } else if self.mended != una {
+            if self.mended != una {
+                // It was sent again before, at a time that is not known.
                 self.after = nxt;
+            } else if held.is_empty() {
+                // RFC 6582, 3.2. Without anything held beyond it this is also what RFC 6675 would find out last.
+                self.first_is_lost(flight);
             }
         } else if probed && answers_probe {
             // RFC 8985, 7.4: a probe that repaired a loss is answered like one; an acknowledgment that came too soon to be
@@ -253,7 +259,7 @@ impl Recovery {
         if left == 0 {
             held.clear();
             self.beyond = 0;
-            self.flags &= SAMPLING;
+            self.flags &= SAMPLING | UNMEASURED;
         }
     }
 
@@ -268,7 +274,7 @@ impl Recovery {
     pub(super) fn duplicate(&mut self, blocks: &[Block], flight: Flight, held: &mut Sacked, now: Instant) {
         let Flight { una, nxt, sack } = flight;
         self.begin(una);
-        let mut news = blocks.is_empty();
+        let mut news = !sack;
         if sack {
             for block in blocks {
                 news |= held.add(*block, una, nxt);
@@ -389,7 +395,10 @@ impl Recovery {
             self.flags |= SAMPLING;
             (self.sample, self.sampled_at) = (end, us(now));
         }
-        self.sent_at = us(now);
+        // RFC 6298, 5.1: a timer that runs is left alone.
+        if !self.is_troubled() {
+            self.sent_at = us(now);
+        }
         true
     }
 
@@ -452,18 +461,21 @@ impl Recovery {
         let Flight { una, nxt, .. } = flight;
         self.cwnd = u32::from(self.mss);
         (self.recover, self.lost, self.mended, self.doubt, self.after) = (nxt, nxt, una, una, nxt);
-        (self.duplicates, self.beyond) = (0, 0);
-        self.flags = self.flags & BACK | TIMED_OUT | FIRST;
+        self.duplicates = 0;
+        self.beyond = if flight.sack { self.beyond } else { 0 };
+        self.flags = self.flags & (BACK | UNMEASURED) | TIMED_OUT | FIRST;
     }
 
     /// How long after now something is to be done about what is outstanding, `rto` at most: to send again, or to probe
     /// (RFC 8985, 7.2).
     #[inline]
     pub(super) fn patience(&self, outstanding: u32, rto: Duration) -> Duration {
-        if self.srtt == 0 || self.flags & (PROBED | TIMED_OUT) != 0 {
-            return rto;
-        }
-        let wait = if self.flags & DOUBTING != 0 { self.srtt / 4 } else { self.probe_after(outstanding) };
+        let wait = match self.flags {
+            _ if self.srtt == 0 => return rto,
+            flags if flags & DOUBTING != 0 => self.srtt / 4,
+            flags if flags & (PROBED | TIMED_OUT | UNMEASURED) != 0 => return rto,
+            _ => self.probe_after(outstanding),
+        };
         Duration::from_micros(u64::from(wait)).min(rto)
     }
 
@@ -507,7 +519,7 @@ impl Recovery {
             }
             left = left.min(timeout - passed);
         }
-        if self.srtt == 0 || !probe || self.flags & (PROBED | TIMED_OUT | FIRST) != 0 {
+        if self.srtt == 0 || !probe || self.flags & (PROBED | TIMED_OUT | FIRST | UNMEASURED) != 0 {
             return wait(left);
         }
         let wanted = self.probe_after(flight.bytes());
@@ -518,7 +530,7 @@ impl Recovery {
         if self.flags & RECOVERING == 0 {
             self.recover = flight.nxt;
         }
-        self.flags |= PROBED | FIRST;
+        self.flags |= PROBED | FIRST | UNMEASURED;
         self.sent_at = at;
         Due::Mend
     }

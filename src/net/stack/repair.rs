@@ -7,10 +7,10 @@ use super::receive::{FIN, RST, SYN};
 use super::recovery::{Due, Flight, Heard, Plan};
 use super::transmit::After;
 use super::{Phase, Session, Settings, Slot, Stack, wire};
-use crate::limits::{SEGMENTS_PER_TURN, WITHHELD_PER_TURN};
+use crate::limits::SEGMENTS_PER_TURN;
 use crate::net::ip::Segment;
 use crate::net::sacked;
-use crate::net::tcb::{Engine, Standing, Wire};
+use crate::net::tcb::{Engine, Wire};
 use crate::port::Port;
 use crate::telemetry::{Counter, Counters};
 use crate::time::Instant;
@@ -64,7 +64,8 @@ impl<S> Slot<S> {
         let same = segment.window == window;
         let Slot { tcb: Some(tcb), recovery, .. } = self else { return Heard::Pass };
         let blocks = if flight.sack { sacked::blocks(header(segment, packet)) } else { Default::default() };
-        if same || !blocks.is_empty() {
+        // What answers the probe of a closed window says nothing of the path.
+        if segment.window > 0 && (same || !blocks.is_empty()) {
             tcb.sacked(|held| recovery.duplicate(&blocks, flight, held, now));
         }
         // smoltcp counts no duplicate with another window, and has to know the window.
@@ -77,9 +78,16 @@ impl<S> Slot<S> {
         self.recovery.patience(self.numbers.snd_nxt().wrapping_sub(self.numbers.snd_una()), rto_min)
     }
 
-    fn walk<P: Port>(&mut self, engine: &mut Engine, wire: &mut Wire<'_, P>, now: Instant) -> Option<After> {
+    /// `budget`: so many segments may stay here in this turn.
+    fn walk<P: Port>(
+        &mut self,
+        engine: &mut Engine,
+        wire: &mut Wire<'_, P>,
+        budget: &mut usize,
+        now: Instant,
+    ) -> Option<After> {
         loop {
-            if wire.sent.segments == SEGMENTS_PER_TURN || wire.sent.withheld == WITHHELD_PER_TURN {
+            if wire.sent.segments == SEGMENTS_PER_TURN || *budget == 0 {
                 return Some(After::Again);
             }
             if !wire.has_room() {
@@ -96,18 +104,21 @@ impl<S> Slot<S> {
                 Plan::Skip => false,
                 Plan::Back { leaves } => leaves,
             };
-            wire.withhold = (!leaves).then_some(flight.nxt);
+            (wire.nxt, wire.withhold) = (Some(flight.nxt), !leaves);
             let (sent, withheld) = (wire.sent.segments, wire.sent.withheld);
             if matches!(plan, Plan::Back { .. }) {
-                let standing = Standing { seq: numbers.rcv_nxt(), ack: flight.una, window: numbers.peer_window() };
-                engine.go_back(now, tcb, key, standing, wire);
+                engine.go_back(now, tcb, key, numbers.standing(), wire);
             } else {
                 engine.send(now, tcb, wire);
             }
             let left = wire.sent.segments > sent;
             if !left && wire.sent.withheld == withheld {
+                if plan != Plan::New {
+                    recovery.strayed();
+                }
                 return Some(After::Rest);
             }
+            *budget -= wire.sent.withheld - withheld;
             let last = wire.sent.last;
             if left {
                 numbers.sent(&last);
@@ -121,6 +132,7 @@ impl<S> Slot<S> {
                 continue;
             }
             // What stays here may end with what was never sent, and leaves then.
+            let leaves = leaves && !wire.withhold;
             recovery.walked((last.seq(), last.seq_end()), flight, leaves, now);
             if leaves {
                 wire.counters.inc(Counter::SegmentResent);
@@ -131,11 +143,13 @@ impl<S> Slot<S> {
 
 impl<S> Slot<S> {
     /// Tells the peer what smoltcp says with its next segment, which may be far off, or has said in one that stayed here.
-    fn tell<P: Port>(&mut self, wire: &mut Wire<'_, P>) {
+    fn tell<P: Port>(&mut self, engine: &mut Engine, wire: &mut Wire<'_, P>, now: Instant) {
         let Slot { tcb: Some(tcb), numbers, key, .. } = self else { return };
         let window = tcb.recv_capacity().saturating_sub(tcb.recv_queue()).min(usize::from(u16::MAX)) as u16;
         if numbers.owes(window) && wire.has_room() {
-            wire.withhold = None;
+            // It takes what lies in the window that it has told itself.
+            engine.tell(now, tcb, key, numbers.standing(), wire.caps.mtu);
+            (wire.nxt, wire.withhold) = (None, false);
             wire.bare_ack(key, numbers.snd_nxt(), numbers.rcv_nxt(), window);
             numbers.sent(&wire.sent.last);
         }
@@ -168,9 +182,9 @@ impl<P: Port, S: Session> Stack<P, S> {
         let (l2, stamp) = (slot.l2, slot.stamps.at(now));
         let mut wire = wire!(self, port, l2.as_ref());
         wire.stamp = stamp;
-        let rest = slot.walk(&mut self.engine, &mut wire, now);
+        let rest = slot.walk(&mut self.engine, &mut wire, &mut self.withhold_budget, now);
         if rest.is_some() || wire.sent.withheld > 0 {
-            slot.tell(&mut wire);
+            slot.tell(&mut self.engine, &mut wire, now);
         }
         if !self.unresolved.is_empty() {
             let to = slot.key.remote_ip();

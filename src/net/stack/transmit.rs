@@ -1,7 +1,7 @@
 //! Transmitting: each changed connection flushes a bounded number of segments, then its slot is brought up to date.
 
 use super::{Phase, Session, Slot, Stack, wire};
-use crate::limits::SEGMENTS_PER_TURN;
+use crate::limits::{SEGMENTS_PER_TURN, WITHHELD_PER_TURN};
 use crate::net::tcb::{State, Tcb, Wire};
 use crate::net::timewait;
 use crate::port::Port;
@@ -23,6 +23,7 @@ pub(super) enum After {
 impl<P: Port, S: Session> Stack<P, S> {
     /// Flushes the changed connections, then the queue. Returns how many frames the port took.
     pub fn transmit(&mut self, port: &mut P, now: Instant) -> usize {
+        self.withhold_budget = WITHHELD_PER_TURN;
         let changed = self.changed.now_len;
         let mut kept = 0;
         for i in 0..changed {

@@ -173,7 +173,7 @@ impl Tcb {
             tcb.use_timestamps();
         }
         // The window that the peer was told counts from here.
-        tcb.held.with(|(set, _)| engine.iface.poll_egress(smol(now), &mut Replay { mtu, packet: None }, set));
+        engine.send_nowhere(&mut tcb, mtu, now);
         Some(tcb)
     }
 
@@ -259,6 +259,12 @@ impl Engine {
         let mut device = Replay { mtu, packet: Some(packet) };
         let now = smol(tcb.local(now, self.pace));
         tcb.held.with(|(set, _)| self.iface.poll_ingress_single(now, &mut device, set));
+    }
+
+    /// Has a socket send its next segment into nothing.
+    pub(super) fn send_nowhere(&mut self, tcb: &mut Tcb, mtu: u16, now: Instant) {
+        let now = smol(tcb.local(now, self.pace));
+        tcb.held.with(|(set, _)| self.iface.poll_egress(now, &mut Replay { mtu, packet: None }, set));
     }
 }
 

@@ -1,17 +1,18 @@
 //! How smoltcp is led to send again what it would not by itself.
 //!
 //! Owns the way back: smoltcp goes back to its first unacknowledged byte when its retransmission timer ends, and sends
-//! everything from there on again; what of that has to leave, the stack decides segment by segment. Refuses to judge when.
+//! everything from there on again; what of that has to leave, the stack decides segment by segment. To find out and move
+//! that timer smoltcp is shown segments that no peer sent. Refuses to judge when.
 
 use super::handshake::{empty, write_from_peer};
-use super::{Engine, Tcb, Wire};
+use super::{Engine, State, Tcb, Wire};
 use crate::net::key::FlowKey;
 use crate::port::Port;
 use crate::time::Instant;
-use smoltcp::wire::TcpControl;
+use smoltcp::wire::{TcpControl, TcpRepr};
 
-/// An IPv6 and a TCP header.
-const ACK_LEN_MAX: usize = 40 + 20;
+/// An IPv6 and a TCP header, and a byte.
+const PACKET_MAX: usize = 40 + 20 + 1;
 
 /// The peer's part of an acknowledgment without content.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -26,7 +27,7 @@ pub struct Standing {
 
 impl Engine {
     /// Sends one segment, as `send` does, but has the retransmission timer end now: smoltcp is told that the moment of its end
-    /// has come. Its next timeout is twice as long then, until a round trip is measured. What was never sent comes first.
+    /// has come. Its next timeout is twice as long then, until a round trip is measured.
     pub fn go_back<P: Port>(
         &mut self,
         now: Instant,
@@ -35,18 +36,46 @@ impl Engine {
         standing: Standing,
         wire: &mut Wire<'_, P>,
     ) -> bool {
-        let at = match self.poll_at(now, tcb) {
-            Some(due) => due.max(now),
-            None => {
+        self.tell(now, tcb, key, standing, wire.caps.mtu);
+        let mut end = self.poll_at(now, tcb);
+        if tcb.state() == State::LastAck {
+            // There it answers every ACK with a challenge, and looks no further: what is under way stays here until nothing but
+            // the timer is left to do.
+            wire.withhold |= end.is_none_or(|end| end <= now);
+        } else {
+            if end.is_none() {
                 self.start_timer(now, tcb, key, standing, wire.caps.mtu);
-                now
             }
-        };
-        self.send(at, tcb, wire)
+            end = self.timer_end(now, tcb, key, standing, wire.caps.mtu);
+        }
+        self.send(end.map_or(now, |end| end.max(now)), tcb, wire)
     }
 
-    /// smoltcp stops its timer when a window that was closed opens. Three duplicate acknowledgments, which no peer sent, have it
-    /// send the first segment again, and that starts the timer. A FIN alone it would not send.
+    /// Has smoltcp take for told what the peer will be told by other means: where RCV.NXT is, and how large the window. It
+    /// answers a byte from before the window with both, and the answer goes nowhere.
+    pub fn tell(&mut self, now: Instant, tcb: &mut Tcb, key: &FlowKey, standing: Standing, mtu: u16) {
+        let before = Standing { seq: standing.seq.wrapping_sub(1), ..standing };
+        self.show(tcb, key, before, &[0], mtu, now);
+    }
+
+    /// When its timer ends. With anything to send smoltcp would only say that it is due; so the window is closed to it, and
+    /// opened again.
+    fn timer_end(
+        &mut self,
+        now: Instant,
+        tcb: &mut Tcb,
+        key: &FlowKey,
+        standing: Standing,
+        mtu: u16,
+    ) -> Option<Instant> {
+        self.show(tcb, key, Standing { window: 0, ..standing }, &[], mtu, now);
+        let end = self.poll_at(now, tcb);
+        self.show(tcb, key, standing, &[], mtu, now);
+        end
+    }
+
+    /// smoltcp stops its timer when a window that was closed opens. Three duplicate acknowledgments have it send the first segment
+    /// again, which goes nowhere, and that starts the timer. A FIN alone it would not send.
     #[cold]
     fn start_timer(&mut self, now: Instant, tcb: &mut Tcb, key: &FlowKey, standing: Standing, mtu: u16) {
         if tcb.send_queue() == 0 {
@@ -54,17 +83,18 @@ impl Engine {
         }
         // The third duplicate counts, and no later one. A window that changed, and changed back, begins the count anew.
         for window in [standing.window ^ 1, standing.window, standing.window, standing.window, standing.window] {
-            let mut packet = [0; ACK_LEN_MAX];
-            let len = Standing { window, ..standing }.write(key, &mut packet);
-            self.replay(tcb, &packet[..len], mtu, now);
+            self.show(tcb, key, Standing { window, ..standing }, &[], mtu, now);
         }
+        self.send_nowhere(tcb, mtu, now);
     }
-}
 
-impl Standing {
-    /// Writes the acknowledgment as the peer of `key` would; returns its length.
-    fn write(self, key: &FlowKey, out: &mut [u8; ACK_LEN_MAX]) -> usize {
+    /// Shows smoltcp a segment that no peer sent.
+    fn show(&mut self, tcb: &mut Tcb, key: &FlowKey, standing: Standing, payload: &[u8], mtu: u16, now: Instant) {
+        let mut packet = [0; PACKET_MAX];
         let ports = (key.remote_port, key.local_port);
-        write_from_peer(key, &empty(ports, TcpControl::None, self.seq, Some(self.ack), self.window), out)
+        let Standing { seq, ack, window } = standing;
+        let tcp = TcpRepr { payload, ..empty(ports, TcpControl::None, seq, Some(ack), window) };
+        let len = write_from_peer(key, &tcp, &mut packet);
+        self.replay(tcb, &packet[..len], mtu, now);
     }
 }

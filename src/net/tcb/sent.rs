@@ -42,10 +42,14 @@ impl Last {
         u32::from_be_bytes([a, b, c, d])
     }
 
-    /// Whether it has content, or a FIN, and ends at SND.NXT or before.
+    /// Whether it occupies no sequence number.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seq() == self.seq_end()
+    }
+
+    /// Whether all of it was sent before.
     pub(super) fn is_again(&self, nxt: u32) -> bool {
-        let (seq, end) = (self.seq(), self.seq_end());
-        seq != end && !is_after(end, nxt) && !self.is_reset()
+        !is_after(self.seq_end(), nxt)
     }
 
     /// Whether it was an RST.
@@ -80,6 +84,12 @@ impl Tcb {
     pub fn use_timestamps(&mut self) {
         self.socket(|s| s.set_tsval_generator(Some(|| 0)));
     }
+}
+
+/// Gives an IP packet of ours another sequence number.
+pub(super) fn renumber(packet: &mut [u8], seq: u32) {
+    let at = if packet[0] >> 4 == 4 { 24 } else { 44 };
+    packet[at..at + 4].copy_from_slice(&seq.to_be_bytes());
 }
 
 /// Writes timestamps into an IP packet of ours, if smoltcp left room for them.

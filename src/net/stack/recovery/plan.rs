@@ -55,9 +55,11 @@ impl Recovery {
                 }
             }
             Some(_) if !first && !fits(mss) => Plan::Rest,
-            Some(next) if is_after(at, next) && !back => Plan::Back { leaves: next.wrapping_sub(una) < mss },
-            // The way back begins where smoltcp was.
-            Some(next) if is_after(at, next) || next.wrapping_sub(at) >= mss => Plan::Skip,
+            Some(next) if is_after(at, next) => {
+                self.at = una;
+                Plan::Back { leaves: next.wrapping_sub(una) < mss }
+            }
+            Some(next) if next.wrapping_sub(at) >= mss => Plan::Skip,
             Some(_) => Plan::Send,
         }
     }
@@ -82,11 +84,22 @@ impl Recovery {
         }
         // RFC 6298, 3: the round trip of what was sent twice says nothing.
         self.flags &= !SAMPLING;
-        self.sent_at = us(now);
         self.mended = later(self.mended, end);
         if seq == una {
             self.flags &= !FIRST;
             self.after = nxt;
+            self.sent_at = us(now);
         }
+    }
+
+    /// smoltcp is not where it should be, and sent nothing: the way back begins anew.
+    pub(in crate::net::stack) fn strayed(&mut self) {
+        self.flags &= !BACK;
+    }
+
+    /// Whether smoltcp is behind SND.NXT.
+    #[inline]
+    pub(in crate::net::stack) fn is_back(&self) -> bool {
+        self.flags & BACK != 0
     }
 }

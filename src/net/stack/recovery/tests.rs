@@ -61,6 +61,11 @@ impl Bed {
         self.path.due(flight, &self.held, true, at(us), RTO)
     }
 
+    /// A timer that may find that what was overtaken is lost.
+    fn tick(&mut self, us: u64) {
+        self.due(us);
+    }
+
     fn time_out(&mut self) {
         let flight = self.flight();
         self.path.timed_out(flight, &mut self.held);
@@ -162,15 +167,15 @@ fn holes_are_filled_in_one_round_as_the_window_allows_and_the_rest_stays_here() 
     let mut bed = Bed::ten(true);
     // 0, 3000 and 6000 are missing; 9000 is under way.
     bed.duplicate(&[(1000, 3000), (4000, 6000), (7000, 9000)], 108_000);
-    bed.duplicate(&[], 110_000);
+    bed.tick(110_000);
     // Behind 6000 there are two segments only: not lost yet. RFC 6675, 4.
     assert_eq!((bed.path.lost, bed.path.recover, bed.path.cwnd), (4000, 10_000, 7_000));
     assert_eq!(bed.walk(110_000), (vec![0, 3000], 2));
     assert_eq!(bed.plan(0), Plan::Rest, "smoltcp stays where it is");
     bed.duplicate(&[(9000, 10_000)], 110_100);
     assert_eq!(bed.walk(110_100), (vec![], 0), "6000 may only be late");
-    bed.duplicate(&[], 112_100);
-    assert_eq!(bed.walk(112_100), (vec![6000], 2));
+    bed.tick(112_100);
+    assert_eq!(bed.walk(112_100), (vec![6000], 2), "from there");
     // What is new leaves beside it, as far as the window allows.
     assert_eq!(bed.path.window(), 7_000 + 7_000);
     bed.ack(10_000, 118_000);
@@ -198,7 +203,7 @@ fn a_full_network_takes_the_first_hole_and_then_what_the_pipe_has_room_for() {
 fn what_was_sent_again_and_is_lost_again_is_found_by_what_was_sent_after_it() {
     let mut bed = Bed::ten(true);
     bed.duplicate(&[(1000, 10_000)], 108_000);
-    bed.duplicate(&[], 110_000);
+    bed.tick(110_000);
     assert_eq!(bed.walk(110_000), (vec![0], 0));
     bed.nxt = 14_000;
     bed.duplicate(&[(10_000, 12_000)], 120_000);
@@ -233,7 +238,7 @@ fn an_acknowledgment_too_soon_for_the_probe_costs_nothing() {
     assert_eq!(bed.due(126_000), Due::Mend);
     bed.walk(126_000);
     bed.ack(10_000, 129_000);
-    assert_eq!((bed.path.ssthresh, bed.path.flags), (u32::MAX, 0));
+    assert_eq!((bed.path.ssthresh, bed.path.flags), (u32::MAX, UNMEASURED));
 }
 
 #[test]
@@ -293,6 +298,8 @@ fn timeouts_double_until_something_is_acknowledged() {
     bed.path.timeouts = 200;
     assert_eq!(bed.path.timeout(RTO), RTO_MAX_US);
     bed.ack(1000, 2_000_000);
+    assert_eq!(bed.path.timeout(RTO), RTO_MAX_US, "RFC 6298, 5.7: until a round trip is measured");
+    bed.path.measured(8_000);
     assert_eq!(bed.path.timeout(RTO), 208_000);
     bed.path.rttvar = 100_000;
     assert_eq!(bed.path.timeout(RTO), 408_000);
@@ -302,7 +309,7 @@ fn timeouts_double_until_something_is_acknowledged() {
 fn smoltcps_own_timer_on_the_way_is_a_timeout() {
     let mut bed = Bed::ten(true);
     bed.duplicate(&[(1000, 2000), (4000, 8000)], 108_000);
-    bed.duplicate(&[], 110_000);
+    bed.tick(110_000);
     bed.walk(110_000);
     assert!(is_after(bed.path.at, bed.una));
     let flight = bed.flight();
@@ -387,7 +394,7 @@ fn sequence_numbers_of_long_ago_mean_nothing() {
     bed.path.cwnd = 20_000;
     let una = bed.una;
     bed.duplicate(&[(una + 1000, una + 2000)], 400_000);
-    bed.duplicate(&[], 500_000);
+    bed.duplicate(&[(una + 2000, una + 3000)], 500_000);
     assert_eq!(bed.walk(500_000), (vec![], 0));
 }
 
@@ -404,4 +411,43 @@ fn a_window_that_rested_begins_anew_and_avoids_congestion_in_the_friendly_step()
     assert!(path.window() > 20_000);
     path.resume(at(1_200_000));
     assert_eq!(path.window(), 10_000);
+}
+
+#[test]
+fn acknowledgments_byte_by_byte_have_nothing_sent_again_that_was() {
+    let mut bed = Bed::ten(false);
+    for us in [108_000, 108_100, 108_200, 110_000] {
+        bed.duplicate(&[], us);
+    }
+    assert_eq!(bed.walk(110_000).0, [0]);
+    for una in 1..1000 {
+        bed.ack(una, 118_000);
+        assert_eq!(bed.walk(118_000), (vec![], 0));
+    }
+    bed.ack(1000, 118_000);
+    assert_eq!(bed.walk(118_000), (vec![1000], 0));
+}
+
+#[test]
+fn with_sack_an_acknowledgment_without_blocks_tells_nothing() {
+    let mut bed = Bed::ten(true);
+    for us in [108_000, 109_000, 110_000, 120_000] {
+        bed.duplicate(&[], us);
+    }
+    assert!(!bed.path.is_troubled());
+}
+
+#[test]
+fn a_path_that_became_longer_is_measured_although_it_was_probed() {
+    let mut bed = Bed::ten(true);
+    // 8 ms became 40: the probe leaves before the first acknowledgment comes.
+    assert_eq!(bed.due(126_000), Due::Mend);
+    bed.walk(126_000);
+    bed.ack(10_000, 140_000);
+    assert_eq!(bed.path.srtt, 8_000, "RFC 6298, 3");
+    bed.path.sent(10_000, 11_000, 10_000, false, at(140_000));
+    bed.nxt = 11_000;
+    assert_eq!(bed.due(170_000), Due::Later(RTO));
+    bed.ack(11_000, 180_000);
+    assert_eq!(bed.path.srtt, 12_000);
 }
