@@ -137,9 +137,10 @@ pub fn blocks(header: &[u8]) -> ArrayVec<Block, BLOCKS_MAX> {
             (1, _) => rest,
             (5, [len, ..]) if *len >= 2 => {
                 let blocks = options.get(2..usize::from(*len)).unwrap_or_default();
-                let number = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
-                let read = |block: &[u8]| (number(&block[..4]), number(&block[4..]));
-                return blocks.chunks_exact(8).take(BLOCKS_MAX).map(read).collect();
+                let read = |[a, b, c, d, e, f, g, h]: &[u8; 8]| {
+                    (u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]))
+                };
+                return blocks.as_chunks().0.iter().take(BLOCKS_MAX).map(read).collect();
             }
             (2.., [len, ..]) if *len >= 2 => options.get(usize::from(*len)..).unwrap_or_default(),
             _ => break,

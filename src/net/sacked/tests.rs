@@ -80,6 +80,14 @@ fn of_too_many_ranges_the_lowest_is_forgotten() {
 
 proptest! {
     #[test]
+    fn any_header_is_read(header in prop::collection::vec(any::<u8>(), 0..70), offset in 5u8..16) {
+        let mut header = header;
+        header.iter_mut().skip(12).take(1).for_each(|byte| *byte = offset << 4);
+        header.iter_mut().skip(20).take(1).for_each(|byte| *byte = *byte % 8);
+        prop_assert!(blocks(&header).len() <= BLOCKS_MAX);
+    }
+
+    #[test]
     fn ranges_are_what_a_bitmap_of_the_window_says(
         una in any::<u32>(),
         blocks in prop::collection::vec((0u32..400, 0u32..60), 0..30),
