@@ -83,7 +83,7 @@ proptest! {
     fn any_header_is_read(header in prop::collection::vec(any::<u8>(), 0..70), offset in 5u8..16) {
         let mut header = header;
         header.iter_mut().skip(12).take(1).for_each(|byte| *byte = offset << 4);
-        header.iter_mut().skip(20).take(1).for_each(|byte| *byte = *byte % 8);
+        header.iter_mut().skip(20).take(1).for_each(|byte| *byte %= 8);
         prop_assert!(blocks(&header).len() <= BLOCKS_MAX);
     }
 
