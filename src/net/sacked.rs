@@ -14,6 +14,9 @@ const BLOCKS_MAX: usize = 4;
 /// From the first sequence number of a range to the one after its last.
 pub type Block = (u32, u32);
 
+/// The blocks of one option.
+pub type Blocks = ArrayVec<Block, BLOCKS_MAX>;
+
 /// The ranges, lowest first; no two overlap or touch.
 #[derive(Clone, Default, Debug)]
 pub struct Sacked {
@@ -129,7 +132,7 @@ pub fn earlier(a: u32, b: u32) -> u32 {
 }
 
 /// The selective acknowledgments of a TCP header; none in one that is cut short or malformed.
-pub fn blocks(header: &[u8]) -> ArrayVec<Block, BLOCKS_MAX> {
+pub fn blocks(header: &[u8]) -> Blocks {
     let len = header.get(12).map_or(0, |offset| usize::from(offset >> 4) * 4);
     let mut options = header.get(20..len).unwrap_or_default();
     while let [kind, rest @ ..] = options {
@@ -146,7 +149,7 @@ pub fn blocks(header: &[u8]) -> ArrayVec<Block, BLOCKS_MAX> {
             _ => break,
         };
     }
-    ArrayVec::new()
+    Blocks::new()
 }
 
 #[cfg(test)]

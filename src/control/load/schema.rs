@@ -275,7 +275,8 @@ pub static TCP: Schema = Schema {
             Kind::Size(limits::RING_MIN as u64, limits::BULK_RING_MAX as u64),
             "\"512KiB\"",
             "Transmit buffer that a connection gets for an answer whose body is larger than `tx_ring`, until it is idle for \
-             `park_after`. The most that is under way: bandwidth times round trip, twice that where frames get lost.",
+             `park_after`. The most that is under way: bandwidth times round trip, twice that where frames get lost. \
+             Not for connections whose segments carry less than 512 bytes.",
         ),
         key(
             "bulk_rings",

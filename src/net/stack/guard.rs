@@ -311,7 +311,7 @@ impl Cut {
 
 /// A segment from its TCP header on.
 #[inline]
-fn header<'a>(segment: &Segment, packet: &'a [u8]) -> &'a [u8] {
+pub(super) fn header<'a>(segment: &Segment, packet: &'a [u8]) -> &'a [u8] {
     packet.get(usize::from(segment.l4 - segment.l3)..).unwrap_or_default()
 }
 

@@ -206,7 +206,7 @@ impl Recovery {
 
     /// In trouble, what an acknowledgment of `acked` more bytes means.
     #[cold]
-    pub(super) fn relieved(&mut self, acked: u32, flight: Flight, held: &mut Sacked, now: Instant) {
+    pub(super) fn relieved(&mut self, acked: u32, blocks: &[Block], flight: Flight, held: &mut Sacked, now: Instant) {
         let Flight { una, nxt, sack } = flight;
         let (mss, left) = (u32::from(self.mss), flight.bytes());
         let whole = !is_after(self.recover, una);
@@ -220,6 +220,9 @@ impl Recovery {
             self.doubted_at = us(now);
         }
         held.advance(una);
+        for block in blocks {
+            held.add(*block, una, nxt);
+        }
         let recovering = self.flags & RECOVERING != 0;
         let mended = (acked / mss).clamp(1, 255) as u8;
         // The hole itself was no duplicate's.
@@ -242,15 +245,14 @@ impl Recovery {
                 self.after = nxt;
             } else if held.is_empty() {
                 // RFC 6582, 3.2. Without anything held beyond it this is also what RFC 6675 would find out last.
-                self.first_is_lost(flight);
+                self.flags |= FIRST;
             }
         } else if probed && answers_probe {
             // RFC 8985, 7.4: a probe that repaired a loss is answered like one; an acknowledgment that came too soon to be
             // the probe's is that of the first copy.
             self.reduce();
             if !whole {
-                self.flags |= RECOVERING;
-                self.first_is_lost(flight);
+                self.flags |= RECOVERING | FIRST;
             }
         } else if acked + left >= self.cwnd / 2 {
             self.grow(acked);
@@ -263,11 +265,6 @@ impl Recovery {
         }
     }
 
-    fn first_is_lost(&mut self, flight: Flight) {
-        self.flags |= FIRST;
-        self.after = flight.nxt;
-    }
-
     /// Notes an acknowledgment that says nothing new, or of what is beyond only, while data is outstanding: a later segment
     /// arrived.
     #[cold]
@@ -275,10 +272,8 @@ impl Recovery {
         let Flight { una, nxt, sack } = flight;
         self.begin(una);
         let mut news = !sack;
-        if sack {
-            for block in blocks {
-                news |= held.add(*block, una, nxt);
-            }
+        for block in blocks {
+            news |= held.add(*block, una, nxt);
         }
         // RFC 6582, 4: after a timeout they may be of what was sent again.
         if !news || (self.flags & TIMED_OUT != 0 && !sack) {
@@ -326,7 +321,6 @@ impl Recovery {
         let mending = self.flags & (RECOVERING | TIMED_OUT) != 0 && self.flags & FIRST == 0;
         if mending && is_after(self.mended, una) && held.held((self.after, nxt)) > 2 * u32::from(self.mss) {
             self.flags |= FIRST;
-            self.after = nxt;
         }
     }
 
@@ -359,8 +353,7 @@ impl Recovery {
             self.reduce();
             self.recover = flight.nxt;
             self.mended = flight.una;
-            self.flags |= RECOVERING;
-            self.first_is_lost(flight);
+            self.flags |= RECOVERING | FIRST;
         }
     }
 
@@ -460,7 +453,7 @@ impl Recovery {
     fn restart(&mut self, flight: Flight) {
         let Flight { una, nxt, .. } = flight;
         self.cwnd = u32::from(self.mss);
-        (self.recover, self.lost, self.mended, self.doubt, self.after) = (nxt, nxt, una, una, nxt);
+        (self.recover, self.lost, self.mended, self.doubt) = (nxt, nxt, una, una);
         self.duplicates = 0;
         self.beyond = if flight.sack { self.beyond } else { 0 };
         self.flags = self.flags & (BACK | UNMEASURED) | TIMED_OUT | FIRST;

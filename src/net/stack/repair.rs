@@ -3,13 +3,14 @@
 //! Owns the way between [`Recovery`](super::recovery::Recovery), which judges and plans, and the socket: it goes back to the
 //! first byte that is not acknowledged, and of what it sends again the segments that were lost leave. Refuses to judge.
 
+use super::guard::header;
 use super::receive::{FIN, RST, SYN};
 use super::recovery::{Due, Flight, Heard, Plan};
 use super::transmit::After;
 use super::{Phase, Session, Settings, Slot, Stack, wire};
 use crate::limits::SEGMENTS_PER_TURN;
 use crate::net::ip::Segment;
-use crate::net::sacked;
+use crate::net::sacked::{self, Blocks};
 use crate::net::tcb::{Engine, Wire};
 use crate::port::Port;
 use crate::telemetry::{Counter, Counters};
@@ -45,15 +46,8 @@ impl<S> Slot<S> {
     fn hear_in_trouble(&mut self, segment: &Segment, packet: &[u8], acked: u32, now: Instant) {
         let flight = self.flight();
         let Slot { tcb: Some(tcb), recovery, .. } = self else { return };
-        tcb.sacked(|held| {
-            held.advance(flight.una);
-            if flight.sack {
-                for block in sacked::blocks(header(segment, packet)) {
-                    held.add(block, flight.una, flight.nxt);
-                }
-            }
-            recovery.relieved(acked, flight, held, now);
-        });
+        let blocks = blocks(flight, segment, packet);
+        tcb.sacked(|held| recovery.relieved(acked, &blocks, flight, held, now));
     }
 
     /// An acknowledgment of no new data, while some is outstanding. It is a duplicate when its window is the same (RFC 5681,
@@ -63,7 +57,7 @@ impl<S> Slot<S> {
         let flight = self.flight();
         let same = segment.window == window;
         let Slot { tcb: Some(tcb), recovery, .. } = self else { return Heard::Pass };
-        let blocks = if flight.sack { sacked::blocks(header(segment, packet)) } else { Default::default() };
+        let blocks = blocks(flight, segment, packet);
         // What answers the probe of a closed window says nothing of the path.
         if segment.window > 0 && (same || !blocks.is_empty()) {
             tcb.sacked(|held| recovery.duplicate(&blocks, flight, held, now));
@@ -156,9 +150,9 @@ impl<S> Slot<S> {
     }
 }
 
-/// A segment from its TCP header on.
-fn header<'a>(segment: &Segment, packet: &'a [u8]) -> &'a [u8] {
-    packet.get(usize::from(segment.l4 - segment.l3)..).unwrap_or_default()
+/// What a segment acknowledges selectively, if that was agreed on.
+fn blocks(flight: Flight, segment: &Segment, packet: &[u8]) -> Blocks {
+    if flight.sack { sacked::blocks(header(segment, packet)) } else { Blocks::new() }
 }
 
 impl<P: Port, S: Session> Stack<P, S> {

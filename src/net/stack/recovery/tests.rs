@@ -47,7 +47,7 @@ impl Bed {
         let acked = una - core::mem::replace(&mut self.una, una);
         if !self.path.advanced(acked, una, self.nxt, at(us)) {
             let flight = self.flight();
-            self.path.relieved(acked, flight, &mut self.held, at(us));
+            self.path.relieved(acked, &[], flight, &mut self.held, at(us));
         }
     }
 
