@@ -9,6 +9,7 @@
 //! cookie. A guess is right once in 2^28 times. Nothing else of the SYN fits: the SYN-ACK's timestamp holds it (`stamp`).
 
 use super::key::FlowKey;
+use super::options;
 use crate::time::Instant;
 use core::hash::Hasher;
 use core::time::Duration;
@@ -88,20 +89,9 @@ fn tick(now: Instant) -> u32 {
 /// missing, zero or not to be read.
 pub fn offered_mss(header: &[u8], ipv6: bool) -> u16 {
     let default = DEFAULT_MSS[usize::from(ipv6)];
-    let len = header.get(12).map_or(0, |offset| usize::from(offset >> 4) * 4);
-    let mut options = header.get(20..len).unwrap_or_default();
-    while let [kind, rest @ ..] = options {
-        options = match (kind, rest) {
-            (2, [4, high, low, ..]) => {
-                return Some(u16::from_be_bytes([*high, *low])).filter(|mss| *mss > 0).unwrap_or(default);
-            }
-            (0, _) => break,
-            (1, _) => rest,
-            (_, [len, ..]) if *len >= 2 => options.get(usize::from(*len)..).unwrap_or_default(),
-            _ => break,
-        };
-    }
-    default
+    let mut sizes = options::of(header).filter(|option| option.kind == options::MSS);
+    let size = sizes.find_map(|option| option.content.first_chunk().map(|size| u16::from_be_bytes(*size)));
+    size.filter(|mss| *mss > 0).unwrap_or(default)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod tests;
 use crate::limits::{ADDRESSES_MAX, CHAIN_MAX};
 use crate::net::checksum::Sum;
 use crate::net::key::FlowKey;
+use crate::net::options;
+use crate::net::stamp::Stamp;
 use crate::port::{Caps, Checksum, Frame, RxMeta, TxMeta};
 use crate::telemetry::Counter;
 use arrayvec::ArrayVec;
@@ -361,6 +363,11 @@ fn tcp(bytes: &[u8], packet: Packet, rx: RxMeta) -> Result<Segment, Counter> {
     };
     if !valid {
         return Err(Counter::DropTcpChecksum);
+    }
+    // The usual timestamps need no second look.
+    let plain = header_len == 20 || Stamp::usual(segment).is_some();
+    if !plain && !options::are_sound(segment) {
+        return Err(Counter::DropTcpHeader);
     }
     Ok(Segment {
         key,

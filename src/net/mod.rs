@@ -11,6 +11,7 @@ pub mod isn;
 pub mod key;
 pub mod link;
 pub mod neighbor;
+pub mod options;
 pub mod pmtu;
 pub mod quota;
 pub mod rate;

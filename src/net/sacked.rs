@@ -3,6 +3,7 @@
 //! Owns the ranges of one connection, and how they are read from an option. Refuses to judge what is lost. Sequence numbers
 //! wrap: every one is taken as so many after SND.UNA, which its caller names.
 
+use super::options;
 use arrayvec::ArrayVec;
 
 /// The most ranges remembered: as many holes in one window. When another comes the lowest is forgotten, and what it held may be
@@ -133,23 +134,12 @@ pub fn earlier(a: u32, b: u32) -> u32 {
 
 /// The selective acknowledgments of a TCP header; none in one that is cut short or malformed.
 pub fn blocks(header: &[u8]) -> Blocks {
-    let len = header.get(12).map_or(0, |offset| usize::from(offset >> 4) * 4);
-    let mut options = header.get(20..len).unwrap_or_default();
-    while let [kind, rest @ ..] = options {
-        options = match (kind, rest) {
-            (1, _) => rest,
-            (5, [len, ..]) if *len >= 2 => {
-                let blocks = options.get(2..usize::from(*len)).unwrap_or_default();
-                let read = |[a, b, c, d, e, f, g, h]: &[u8; 8]| {
-                    (u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]))
-                };
-                return blocks.as_chunks().0.iter().take(BLOCKS_MAX).map(read).collect();
-            }
-            (2.., [len, ..]) if *len >= 2 => options.get(usize::from(*len)..).unwrap_or_default(),
-            _ => break,
-        };
-    }
-    Blocks::new()
+    let sack = options::of(header).find(|option| option.kind == options::SACK);
+    let blocks = sack.map_or(&[][..], |option| option.content);
+    let read = |[a, b, c, d, e, f, g, h]: &[u8; 8]| {
+        (u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]))
+    };
+    blocks.as_chunks().0.iter().take(BLOCKS_MAX).map(read).collect()
 }
 
 #[cfg(test)]

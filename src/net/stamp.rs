@@ -7,6 +7,7 @@
 //! the option, and what stands in it is written when the segment leaves.
 
 use super::key::FlowKey;
+use super::options::{self, TIMESTAMPS};
 use crate::time::Instant;
 use core::hash::Hasher;
 use core::time::Duration;
@@ -15,10 +16,9 @@ use siphasher::sip::SipHasher13;
 /// Bytes that the option takes of a segment, with padding.
 pub const LEN: u16 = 12;
 
-const KIND: u8 = 8;
 const OPTION_LEN: u8 = 10;
 /// What RFC 7323, appendix A recommends, and nearly everybody sends: two NOPs and the option, and nothing else.
-const USUAL: [u8; 4] = [1, 1, KIND, OPTION_LEN];
+const USUAL: [u8; 4] = [1, 1, TIMESTAMPS, OPTION_LEN];
 /// Bits of a SYN-ACK's TSval that hold what the SYN offered.
 const OFFER_BITS: u32 = 5;
 /// No window scale.
@@ -59,7 +59,7 @@ impl Stamp {
     pub fn write(self, header: &mut [u8]) {
         let at = match header.get(12..22) {
             // Alone, and padded at the end: the usual layout is read faster everywhere.
-            Some(&[0x80, .., KIND, OPTION_LEN]) => {
+            Some(&[0x80, .., TIMESTAMPS, OPTION_LEN]) => {
                 header[20..24].copy_from_slice(&USUAL);
                 24
             }
@@ -73,19 +73,10 @@ impl Stamp {
     }
 }
 
-/// Where the whole option begins.
+/// Where the option begins.
 fn place(header: &[u8]) -> Option<usize> {
-    let end = usize::from(header.get(12)? >> 4) * 4;
-    let options = header.get(..end)?;
-    let mut at = 20;
-    loop {
-        at += match *options.get(at..)? {
-            [1, ..] => 1,
-            [KIND, OPTION_LEN, ..] => return (at + usize::from(OPTION_LEN) <= end).then_some(at),
-            [kind, len, ..] if kind > 1 && len >= 2 => usize::from(len),
-            _ => return None,
-        };
-    }
+    let mut options = options::of(header);
+    options.find(|option| option.kind == TIMESTAMPS && option.content.len() == 8).map(|option| option.at)
 }
 
 /// The clock behind TSval: milliseconds, and for each 4-tuple a start of its own, so that it tells nobody how long the process

@@ -248,7 +248,8 @@ impl Numbers {
         if segment.flags & SYN != 0 {
             return Verdict::Challenge(Counter::DropUnexpectedSyn);
         }
-        let fin = segment.flags & FIN != 0;
+        // A second FIN means nothing, and smoltcp would take nothing of its segment.
+        let fin = segment.flags & FIN != 0 && !self.finished;
         let payload = i64::from(segment.payload_len);
         let (start, end) = (i64::from(offset), i64::from(offset) + payload);
         let last = end + i64::from(fin);
@@ -260,8 +261,10 @@ impl Numbers {
         }
         let old = segment.ack.wrapping_sub(una).cast_signed() < 0;
         if !acceptable {
-            // smoltcp looks at the ACK first, and answers nothing to an old one.
-            return if old { Verdict::Challenge(Counter::DropOutOfWindow) } else { Verdict::Old };
+            // smoltcp looks at the ACK first, and answers nothing to an old one. It has a window also after the peer's FIN, and
+            // would take the acknowledgment of what lies there.
+            let after_end = self.finished && start > 0;
+            return if old || after_end { Verdict::Challenge(Counter::DropOutOfWindow) } else { Verdict::Old };
         }
         // RFC 5961, 5.2.
         let oldest = una.wrapping_sub(ack_age);
@@ -271,7 +274,7 @@ impl Numbers {
         let skip = (-start).clamp(0, payload);
         let len = (i64::from(window) - start.max(0)).clamp(0, payload - skip);
         let whole = skip + len == payload;
-        if whole && skip == 0 && !old {
+        if whole && skip == 0 && !old && fin == (segment.flags & FIN != 0) {
             return Verdict::Pass;
         }
         // RFC 9293, 3.10.7.4: a duplicate ACK can be ignored. smoltcp ignores its segment.

@@ -24,6 +24,19 @@ impl<S> Slot<S> {
         Flight { una, nxt, sack: self.offer.sack }
     }
 
+    /// The sequence number after what is queued, while smoltcp has it.
+    fn stream_end(&mut self) -> Option<u32> {
+        let tcb = self.tcb.as_mut().filter(|_| self.phase != Phase::Handshake)?;
+        (!tcb.is_closed()).then_some(())?;
+        Some(self.numbers.snd_una().wrapping_add(tcb.send_queue() as u32))
+    }
+
+    /// Whether smoltcp and we agree on SND.UNA as they did when the stream ended at `end`. Our FIN follows the stream.
+    fn ends_at(&mut self, end: Option<u32>) -> bool {
+        let ends = self.stream_end();
+        ends.is_none() || end.is_none() || ends == end || ends == end.map(|end| end.wrapping_add(1))
+    }
+
     /// Notes what an acceptable segment says of what was sent.
     #[inline]
     pub(super) fn hear(&mut self, segment: &Segment, packet: &[u8], now: Instant) -> Heard {
@@ -159,11 +172,13 @@ impl<P: Port, S: Session> Stack<P, S> {
     /// Gives smoltcp an acceptable segment, unless it would take it for a loss.
     #[inline]
     pub(super) fn heed(&mut self, port: &mut P, index: u32, segment: &Segment, packet: &[u8], now: Instant) {
-        let heard = self.slots[index as usize].hear(segment, packet, now);
-        if heard == Heard::Pass {
-            return self.take(port, index, segment, packet, now);
+        let slot = &mut self.slots[index as usize];
+        let end = if cfg!(debug_assertions) { slot.stream_end() } else { None };
+        if slot.hear(segment, packet, now) == Heard::Hold {
+            return self.hold(index, now);
         }
-        self.hold(index, now);
+        self.take(port, index, segment, packet, now);
+        debug_assert!(self.slots[index as usize].ends_at(end), "smoltcp took another acknowledgment than was noted");
     }
 
     /// Has smoltcp send again what is planned, in a turn's portion. None: it goes on with what was never sent.

@@ -64,6 +64,10 @@ impl<P: Port, S: Session> Stack<P, S> {
         if slot.stamps.are_on() {
             wire.stamp = slot.stamp(now);
         }
+        if slot.recovery.is_back() {
+            // An RST from elsewhere the peer would not believe (RFC 5961, 3.2).
+            wire.nxt = Some(slot.numbers.snd_nxt());
+        }
         let Some(tcb) = slot.tcb.as_mut() else { return self.flush_parked(port, index, now) };
         let mut rest = None;
         let mut more = true;
