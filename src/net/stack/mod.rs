@@ -369,10 +369,12 @@ impl<P: Port, S: Session> Stack<P, S> {
         if slot.expired || tcp <= now {
             changed.push(index, slot);
         }
-        // A connection on the list arms its timer again when it is flushed.
         if !slot.listed {
             let look = blocks.look(slot, engine, counters, now);
             slot.arm(index, tcp.min(slot.deadline).min(look), wheel);
+        } else if !slot.expired {
+            // A connection on the list arms its timer for all else when it rests, but it may never rest.
+            slot.arm(index, slot.deadline, wheel);
         }
     }
 

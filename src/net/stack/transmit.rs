@@ -28,7 +28,11 @@ impl<P: Port, S: Session> Stack<P, S> {
         let mut kept = 0;
         for i in 0..changed {
             let index = self.changed.now[i];
-            match self.flush(port, index, now) {
+            let after = match self.flush(port, index, now) {
+                After::Again if self.slots[index as usize].expired => self.press(index, now),
+                after => after,
+            };
+            match after {
                 After::Rest => self.slots[index as usize].listed = false,
                 After::Again => {
                     self.changed.now[kept] = index;
@@ -103,6 +107,15 @@ impl<P: Port, S: Session> Stack<P, S> {
             self.resolve_later(port, to, now);
         }
         rest.unwrap_or_else(|| self.settle(index, now))
+    }
+
+    /// A deadline ends a connection also when there is always more to send.
+    #[cold]
+    fn press(&mut self, index: u32, now: Instant) -> After {
+        match self.settle(index, now) {
+            After::Rest => After::Again,
+            after => after,
+        }
     }
 
     /// A connection on the list without a socket was parked when it ended.
