@@ -51,7 +51,7 @@ counters! {
     DropIpOptions: "penstock_dropped_frames_total" "reason" = "ip_options", "IPv4 source route or IPv6 extension header that is not accepted";
     DropFragment: "penstock_dropped_frames_total" "reason" = "fragment", "IP fragment";
     DropProtocol: "penstock_dropped_frames_total" "reason" = "protocol", "Neither TCP nor ICMP";
-    DropTcpHeader: "penstock_dropped_frames_total" "reason" = "tcp_header", "Invalid TCP header length, flags or port";
+    DropTcpHeader: "penstock_dropped_frames_total" "reason" = "tcp_header", "Invalid TCP header length, flags, port or option";
     DropTcpChecksum: "penstock_dropped_frames_total" "reason" = "tcp_checksum", "Wrong TCP checksum";
     DropIcmp: "penstock_dropped_frames_total" "reason" = "icmp", "Malformed or unhandled ICMP message";
     DropIcmpLimit: "penstock_dropped_frames_total" "reason" = "icmp_limit", "ICMP answer withheld by the rate limit";
