@@ -5,6 +5,7 @@
 //! addresses and verified sums before, and `ip::finish` computes them after.
 
 mod clock;
+mod end;
 mod handshake;
 mod lead;
 mod path;
@@ -356,6 +357,8 @@ pub struct Tcb {
     paced_from: Instant,
     path: PathMtu,
     ring: Ring,
+    /// A FIN follows when everything is acknowledged.
+    fin_waits: bool,
 }
 
 /// Which transmit ring a connection has.
@@ -421,7 +424,7 @@ impl Tcb {
             debug_assert_eq!(handle, only());
             (set, sacked)
         });
-        Tcb { held, paced_from: Instant::FAR, path: PathMtu::default(), ring: Ring::Small }
+        Tcb { held, paced_from: Instant::FAR, path: PathMtu::default(), ring: Ring::Small, fin_waits: false }
     }
 
     /// Which transmit ring it has.
@@ -451,31 +454,9 @@ impl Tcb {
         self.held.with(|(_, sacked)| f(sacked))
     }
 
-    /// Sequence numbers that are queued, a FIN included, beyond the `outstanding` ones that are sent.
-    pub fn unsent(&mut self, outstanding: u32) -> u32 {
-        let fin = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
-        (self.send_queue() as u32 + u32::from(fin)).saturating_sub(outstanding)
-    }
-
     #[inline]
     fn socket<R>(&mut self, f: impl for<'a> FnOnce(&mut Socket<'a>) -> R) -> R {
         self.held.with(|(set, _)| f(set.get_mut(only())))
-    }
-
-    /// The connection's state (RFC 9293, 3.3.2).
-    #[inline]
-    pub fn state(&mut self) -> State {
-        self.socket(|s| s.state())
-    }
-
-    /// Whether an RST ended the connection, or took the handshake back to its start.
-    pub fn is_closed(&mut self) -> bool {
-        matches!(self.state(), State::Closed | State::Listen)
-    }
-
-    /// Whether the peer sent its FIN.
-    pub fn peer_finished(&mut self) -> bool {
-        matches!(self.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait | State::Closed)
     }
 
     /// The receive ring's size in bytes.
@@ -513,35 +494,28 @@ impl Tcb {
     /// Bytes the send ring has room for; 0 when sending is over.
     #[inline]
     pub fn send_room(&mut self) -> usize {
+        if self.fin_waits {
+            return 0;
+        }
         self.socket(|s| if s.may_send() { s.send_capacity() - s.send_queue() } else { 0 })
     }
 
     /// Lets `f` write into the contiguous free part of the send ring; it returns how many bytes it wrote.
     #[inline]
     pub fn send_with<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
-        self.socket(|s| s.send(f).ok())
+        if self.fin_waits { None } else { self.socket(|s| s.send(f).ok()) }
     }
 
     /// Queues a prefix of `bytes`; returns its length.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> usize {
-        self.socket(|s| s.send_slice(bytes).unwrap_or(0))
+        if self.fin_waits { 0 } else { self.socket(|s| s.send_slice(bytes).unwrap_or(0)) }
     }
 
     /// Whether the peer closed its half and everything it sent was consumed.
     #[inline]
     pub fn peer_closed(&mut self) -> bool {
         self.socket(|s| !s.may_recv())
-    }
-
-    /// Sends FIN after everything queued.
-    pub fn close(&mut self) {
-        self.socket(|s| s.close());
-    }
-
-    /// Makes the next `Engine::send` emit an RST.
-    pub fn abort(&mut self) {
-        self.socket(|s| s.abort());
     }
 }
 

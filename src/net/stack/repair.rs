@@ -131,7 +131,9 @@ impl<S> Slot<S> {
                 numbers.sent(&last);
             }
             if last.seq() == last.seq_end() {
-                return Some(After::Again);
+                // On the way back smoltcp says so instead of what was asked for: it would say it again.
+                let back = matches!(plan, Plan::Back { .. });
+                return Some(if back { After::Rest } else { After::Again });
             }
             // What was never sent goes before the way back.
             if plan == Plan::New || last.seq() == flight.nxt {

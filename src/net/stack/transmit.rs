@@ -73,6 +73,7 @@ impl<P: Port, S: Session> Stack<P, S> {
             wire.nxt = Some(slot.numbers.snd_nxt());
         }
         let Some(tcb) = slot.tcb.as_mut() else { return self.flush_parked(port, index, now) };
+        tcb.finish();
         let mut rest = None;
         let mut more = true;
         while more {

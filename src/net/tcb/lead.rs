@@ -38,9 +38,9 @@ impl Engine {
     ) -> bool {
         self.tell(now, tcb, key, standing, wire.caps.mtu);
         let mut end = self.poll_at(now, tcb);
-        if tcb.state() == State::LastAck {
-            // There it answers every ACK with a challenge, and looks no further: what is under way stays here until nothing but
-            // the timer is left to do.
+        if tcb.state() == State::LastAck && tcb.send_queue() == 0 {
+            // There it answers every ACK with a challenge, and looks no further: its FIN stays here until nothing but the timer
+            // is left to do.
             wire.withhold |= end.is_none_or(|end| end <= now);
         } else {
             if end.is_none() {
