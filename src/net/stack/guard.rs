@@ -7,9 +7,10 @@
 use super::recovery::Recovery;
 use super::{Phase, Session, Slot, Stack, wire};
 use crate::limits::{CHAIN_MAX, CHALLENGE_INTERVAL};
+use crate::net::cookie::offered_mss;
 use crate::net::ip::Segment;
 use crate::net::stamp::Stamp;
-use crate::net::tcb::{Last, Offer, Ring, Standing, Wire};
+use crate::net::tcb::{Last, Offer, Ring, Standing, Tcb, Wire};
 use crate::port::Port;
 use crate::telemetry::Counter;
 use crate::time::Instant;
@@ -54,6 +55,8 @@ pub(super) enum Verdict {
     Pass,
     /// smoltcp drops it, and acknowledges it: without content once a second at most.
     Old,
+    /// Content from beyond the window: drop it, and acknowledge it as it stands.
+    Beyond,
     /// There is nothing in it.
     Ignore,
     /// smoltcp gets part of it, or another acknowledgment.
@@ -183,6 +186,11 @@ impl Numbers {
         }
     }
 
+    /// Notes that no segment is expected any more.
+    pub(super) fn end(&mut self) {
+        self.finished = true;
+    }
+
     /// Notes the peer's initial sequence number and window. What we told of ours, with a SYN, counts from here.
     pub(super) fn synchronize(&mut self, isn: u32, window: u16) {
         if !self.synchronized {
@@ -190,7 +198,8 @@ impl Numbers {
             self.peer_window = window;
             self.rcv_nxt = isn.wrapping_add(1);
             self.told = self.rcv_nxt;
-            self.right = self.right.wrapping_add(self.rcv_nxt);
+            // smoltcp counts the window that its SYN told from the peer's.
+            self.right = self.right.saturating_sub(1).wrapping_add(self.rcv_nxt);
         }
     }
 
@@ -248,10 +257,11 @@ impl Numbers {
         if segment.flags & SYN != 0 {
             return Verdict::Challenge(Counter::DropUnexpectedSyn);
         }
-        // A second FIN means nothing, and smoltcp would take nothing of its segment.
-        let fin = segment.flags & FIN != 0 && !self.finished;
         let payload = i64::from(segment.payload_len);
         let (start, end) = (i64::from(offset), i64::from(offset) + payload);
+        // A second FIN means nothing, and smoltcp would take nothing of its segment. One behind a full window comes again: with
+        // it smoltcp's window would end before it begins.
+        let fin = segment.flags & FIN != 0 && !self.finished && end < i64::from(window);
         let last = end + i64::from(fin);
         let occupies = last > start;
         let at_next = start <= 0 && last > 0;
@@ -261,10 +271,13 @@ impl Numbers {
         }
         let old = segment.ack.wrapping_sub(una).cast_signed() < 0;
         if !acceptable {
-            // smoltcp looks at the ACK first, and answers nothing to an old one. It has a window also after the peer's FIN, and
-            // would take the acknowledgment of what lies there.
-            let after_end = self.finished && start > 0;
-            return if old || after_end { Verdict::Challenge(Counter::DropOutOfWindow) } else { Verdict::Old };
+            // smoltcp looks at the ACK first, and answers nothing to an old one. Its window may be larger than the peer was told,
+            // after a FIN for example, and it would take the acknowledgment of what lies there.
+            return match start > 0 {
+                true if payload > 0 && !old => Verdict::Beyond,
+                false if !old => Verdict::Old,
+                _ => Verdict::Challenge(Counter::DropOutOfWindow),
+            };
         }
         // RFC 5961, 5.2.
         let oldest = una.wrapping_sub(ack_age);
@@ -362,9 +375,10 @@ impl<S> Slot<S> {
     }
 
     /// Notes what the SYN, or SYN-ACK, that answers ours says. Segments carry at most `mss` bytes without options.
-    fn agree(&mut self, header: &[u8], mss: u16, now: Instant) {
+    fn agree(&mut self, header: &[u8], ipv6: bool, mss: u16, now: Instant) {
         self.offer = Offer::of(header);
         self.stamps.answered(Stamp::of(header), now);
+        let mss = mss.min(offered_mss(header, ipv6));
         self.recovery = Recovery::new(mss.saturating_sub(self.stamps.overhead()));
     }
 }
@@ -378,6 +392,10 @@ impl<P: Port, S: Session> Stack<P, S> {
         match slot.phase {
             // The slot is freed at the end of the turn; its socket may be back in LISTEN.
             Phase::Ended | Phase::Free => return self.drop_segment(Counter::DropNoConnection),
+            // Nothing can be acknowledged before the SYN has left, which will tell the peer.
+            Phase::Handshake if slot.numbers.una == slot.numbers.nxt && segment.flags & (ACK | RST) == ACK => {
+                return self.drop_segment(Counter::DropAckRange);
+            }
             Phase::Handshake => {
                 let refused = segment.flags & (ACK | RST) == ACK && segment.ack != slot.numbers.nxt;
                 // RFC 9293, 3.10.7.4: an ACK of what was not sent is answered by RST.
@@ -388,12 +406,16 @@ impl<P: Port, S: Session> Stack<P, S> {
                 if opens && !refused {
                     slot.numbers.synchronize(segment.seq, segment.window);
                     if slot.outgoing {
-                        slot.agree(header(segment, packet), self.caps.mtu.saturating_sub(40), now);
+                        slot.agree(header(segment, packet), segment.ipv6, self.caps.mtu.saturating_sub(40), now);
                     }
                 }
                 if opens || refused || slot.outgoing {
                     return self.take(port, index, segment, packet, now);
                 }
+            }
+            // What the peer sent behind the end of the connection: smoltcp would answer each by an RST.
+            Phase::Open | Phase::Closing if slot.tcb.as_mut().is_some_and(Tcb::is_closed) => {
+                return self.drop_segment(Counter::DropNoConnection);
             }
             Phase::Parked | Phase::Open | Phase::Closing => {}
         }
@@ -419,6 +441,10 @@ impl<P: Port, S: Session> Stack<P, S> {
                 self.drop_segment(Counter::DropOutOfWindow);
                 self.take(port, index, segment, packet, now);
             }
+            Verdict::Beyond => {
+                self.drop_segment(Counter::DropOutOfWindow);
+                self.bare_ack(port, index, now);
+            }
             Verdict::Cut(cut) => self.take_part(port, index, &cut, segment, packet, now),
             Verdict::Challenge(reason) => {
                 self.drop_segment(reason);
@@ -437,16 +463,16 @@ impl<P: Port, S: Session> Stack<P, S> {
         if part.payload_len != segment.payload_len {
             self.counters.inc(Counter::SegmentTrimmed);
         }
-        let slot = &mut self.slots[index as usize];
+        let numbers = &mut self.slots[index as usize].numbers;
         let counts = part.flags & RST == 0;
         if counts {
-            slot.numbers.reaches(&part);
+            numbers.reaches(&part);
         }
-        if counts && part.ack != slot.numbers.una {
+        if counts && part.ack != numbers.una {
             self.heed(port, index, &part, packet, now);
-        } else {
+        } else if !counts || cut.fin || part.payload_len > 0 || part.window != numbers.peer_window {
             if counts {
-                slot.numbers.acknowledged(&part);
+                numbers.acknowledged(&part);
             }
             self.take(port, index, &part, packet, now);
         }
@@ -528,7 +554,7 @@ mod tests {
             numbers.judge(&segment((u32::MAX - 4).wrapping_add_signed(offset), flags).0, ACK_AGE_MAX)
         };
         assert_eq!(judge(-20, ACK), Verdict::Old);
-        assert_eq!(judge(10, ACK), Verdict::Old);
+        assert_eq!(judge(10, ACK), Verdict::Beyond);
         assert!(matches!(judge(9, ACK), Verdict::Cut(Cut { skip: 0, len: 1, .. })));
         assert!(matches!(judge(-20, ACK | FIN), Verdict::Cut(Cut { skip: 20, len: 0, fin: true, answer: false, .. })));
         assert_eq!(judge(9, RST), Verdict::Challenge(Counter::DropUnexpectedRst));

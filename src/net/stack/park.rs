@@ -309,7 +309,7 @@ impl<P: Port, S: Session> Stack<P, S> {
                 return false;
             }
             // The guard needs no socket to drop it.
-            Verdict::Challenge(_) | Verdict::Drop(_) | Verdict::Ignore => return true,
+            Verdict::Challenge(_) | Verdict::Beyond | Verdict::Drop(_) | Verdict::Ignore => return true,
         }
         let awake = self.wake(index, now);
         if !awake {

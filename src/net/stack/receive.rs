@@ -167,7 +167,10 @@ impl<P: Port, S: Session> Stack<P, S> {
         let sent = wire.sent;
         slot.numbers.received(tcb.recv_queue().saturating_sub(queued));
         if segment.flags & (FIN | RST) != 0 {
-            slot.reset |= segment.flags & RST != 0 && tcb.is_closed();
+            if segment.flags & RST != 0 && tcb.is_closed() {
+                slot.reset = true;
+                slot.numbers.end();
+            }
             if segment.flags & FIN != 0 && tcb.peer_finished() {
                 slot.numbers.finish();
             }
