@@ -211,7 +211,9 @@ impl Recovery {
         let (mss, left) = (u32::from(self.mss), flight.bytes());
         let whole = !is_after(self.recover, una);
         let round_trip = self.srtt.saturating_sub(self.rttvar).max(self.srtt / 2);
-        let answers_probe = us(now).wrapping_sub(self.sent_at) >= round_trip;
+        let answers = us(now).wrapping_sub(self.sent_at) >= round_trip;
+        // A D-SACK (RFC 2883, 4): what it names had arrived before.
+        let twice = blocks.first().is_some_and(|(_, to)| !is_after(*to, una));
         let probed = self.flags & PROBED != 0;
         self.flags &= !PROBED;
         self.sent_at = us(now);
@@ -243,11 +245,11 @@ impl Recovery {
             if self.mended != una {
                 // It was sent again before, at a time that is not known.
                 self.after = nxt;
-            } else if held.is_empty() {
-                // RFC 6582, 3.2. Without anything held beyond it this is also what RFC 6675 would find out last.
+            } else if held.is_empty() || answers {
+                // RFC 6582, 3.2. What was sent again later has arrived, and it has not (RFC 8985, 6.2; RFC 6675, 4, rule 3).
                 self.flags |= FIRST;
             }
-        } else if probed && answers_probe {
+        } else if probed && answers && !twice {
             // RFC 8985, 7.4: a probe that repaired a loss is answered like one; an acknowledgment that came too soon to be
             // the probe's is that of the first copy.
             self.reduce();
@@ -258,6 +260,10 @@ impl Recovery {
             self.grow(acked);
         }
         self.assess(flight, held, now);
+        if self.beyond > 0 && !self.is_troubled() {
+            self.flags |= DOUBTING;
+            (self.doubt, self.doubted_at) = (una, us(now));
+        }
         if left == 0 {
             held.clear();
             self.beyond = 0;
