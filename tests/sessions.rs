@@ -237,6 +237,19 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
+fn a_request_that_comes_as_the_idle_time_ends_is_answered() {
+    for line in ["GET /", "GET /large"] {
+        let mut bed = bed();
+        let peer = bed.connect();
+        assert_eq!(statuses(&bed.ask(peer, GET)), [200]);
+        bed.send_after(peer, ms(10_010), &head(line, ""));
+        bed.wait(ms(1_000));
+        assert_eq!((statuses(&bed.take(peer)), bed.is_reset(peer)), (vec![200], false), "{line}");
+        assert_eq!(bed.count(Counter::HttpWriteTimeout), 0);
+    }
+}
+
+#[test]
 fn a_client_that_does_not_read_is_reset_unless_it_goes_on() {
     let mut bed = bed();
     let peer = bed.connect();

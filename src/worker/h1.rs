@@ -379,6 +379,8 @@ impl H1Server {
             }
             let whole = if answer.head_only { None } else { prepared.small(answer.connection) };
             if whole.is_none() && !answer.head_only && prepared.body().len() > cx.tx_ring && !conn.enlarge() {
+                // Its deadline may be the reason why it is served, and has not passed.
+                conn.set_deadline(cx.now + cx.limits.write_timeout);
                 return Step::Wait;
             }
             let template = whole.unwrap_or_else(|| prepared.head(answer.connection));

@@ -184,6 +184,12 @@ impl Bed {
         self.peers[&peer].reset
     }
 
+    /// Sends when `time` has passed in which the worker had no turn.
+    pub fn send_after(&mut self, peer: Peer, time: Duration, bytes: &[u8]) {
+        self.now.mono = self.now.mono + time;
+        self.send(peer, bytes);
+    }
+
     /// Lets time pass.
     pub fn wait(&mut self, time: Duration) {
         let end = self.now.mono + time;
