@@ -372,6 +372,15 @@ pub enum Ring {
     Refused,
     /// A larger one.
     Large,
+    /// That, and nothing needed it since the last look.
+    Spare,
+}
+
+impl Ring {
+    /// Whether it is a larger one.
+    pub fn is_large(self) -> bool {
+        matches!(self, Ring::Large | Ring::Spare)
+    }
 }
 
 impl Tcb {

@@ -120,7 +120,7 @@ impl Conn<'_> {
     /// again in this turn, with a larger ring or without.
     pub fn enlarge(&mut self) -> bool {
         let (next, go_on) = match self.tcb.ring() {
-            Ring::Large => return true,
+            Ring::Large | Ring::Spare => (Ring::Large, true),
             Ring::Small | Ring::Wanted => (Ring::Wanted, false),
             Ring::Refused => (Ring::Small, true),
         };

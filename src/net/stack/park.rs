@@ -27,6 +27,8 @@ const LOOKS_PER_TURN: usize = 8 * BURST_MAX;
 const LOOKS_FOR_BETTER: usize = 4;
 /// When a parked connection whose deadline passed looks for a block again.
 const RETRY: Duration = Duration::from_millis(20);
+/// How long it looks, before it is reset.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the stack keeps for whoever uses it, in the connection's slot.
 pub trait Session: Default {
@@ -117,7 +119,7 @@ impl Blocks {
     }
 
     /// Parks a connection that rests, or notes that it does. Returns when to look again. One with a larger ring is parked too
-    /// when blocks are not scarce: it wakes with a small one.
+    /// when blocks are not scarce, also one that went on without needing it: it wakes with a small one.
     pub(super) fn look<S: Session>(
         &mut self,
         slot: &mut Slot<S>,
@@ -125,12 +127,15 @@ impl Blocks {
         counters: &Counters,
         now: Instant,
     ) -> Instant {
-        let large = slot.tcb.as_ref().is_some_and(|tcb| tcb.ring() == Ring::Large);
-        if !(self.scarce || large) || !slot.rests(engine, now) {
+        let ring = slot.tcb.as_ref().map_or(Ring::Small, Tcb::ring);
+        if !(self.scarce || ring.is_large()) || !slot.rests(engine, now) {
             return Instant::FAR;
         }
-        if !slot.is_unchanged() {
+        if ring != Ring::Spare && !slot.is_unchanged() {
             slot.seen = slot.numbers.position();
+            if ring.is_large() {
+                slot.tcb.iter_mut().for_each(|tcb| tcb.set_ring(Ring::Spare));
+            }
             return now + self.park_after;
         }
         counters.inc(Counter::ConnParked);
@@ -162,7 +167,7 @@ impl<S: Session> Slot<S> {
 
     /// Whether it has this one of the blocks with small rings.
     fn has_block(&self, block: usize) -> bool {
-        self.tcb.as_ref().is_some_and(|tcb| tcb.ring() != Ring::Large && tcb.block_index() == block)
+        self.tcb.as_ref().is_some_and(|tcb| !tcb.ring().is_large() && tcb.block_index() == block)
     }
 
     /// Whether nothing was sent or received since the last look.
@@ -331,6 +336,13 @@ impl<P: Port, S: Session> Stack<P, S> {
         }
         if expired {
             self.counters.inc(Counter::ParkedLate);
+        }
+        // A drain takes its time, and its deadline is not theirs.
+        if deadline + PATIENCE <= now && self.blocks.until == Instant::FAR {
+            slot.phase = Phase::Ended;
+            self.blocks.leaves();
+            self.changed.push(index, slot);
+            return;
         }
         slot.arm(index, if expired { now + RETRY } else { deadline }, &mut self.wheel);
     }
