@@ -152,6 +152,8 @@ pub struct Stack<P: Port, S> {
     rst_limit: AnswerLimit,
     /// ACKs that answer what a connection does not expect.
     challenge_limit: RandomLimit,
+    /// The same for TIME-WAIT, of which a single 4-tuple could use up what connections need.
+    time_wait_limit: RandomLimit,
     /// Destinations with a path MTU below the device's.
     paths: Paths,
     changed: ChangedList,
@@ -266,6 +268,7 @@ impl<P: Port, S: Session> Stack<P, S> {
             accepting: true,
             rst_limit: AnswerLimit::default(),
             challenge_limit: RandomLimit::new(secret[3] ^ secret[1].rotate_left(32)),
+            time_wait_limit: RandomLimit::new(secret[3] ^ secret[2].rotate_left(32)),
             paths: Paths::new(),
             withhold_budget: WITHHELD_PER_TURN,
             changed: ChangedList { now: arena.slice(connections, |_| 0)?, now_len: 0 },

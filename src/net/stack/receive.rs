@@ -209,7 +209,7 @@ impl<P: Port, S: Session> Stack<P, S> {
 
     /// Sends a bare ACK, within the limit: what TIME-WAIT answers (RFC 9293, 3.10.7.4), and a challenge (RFC 5961).
     pub(super) fn acknowledge(&mut self, port: &mut P, segment: &Segment, state: timewait::State, now: Instant) {
-        if !self.challenge_limit.take(now) {
+        if !self.time_wait_limit.take(now) {
             return self.counters.inc(Counter::ChallengeWithheld);
         }
         let l2 = self.link.resolve(segment.key.remote_ip());

@@ -10,7 +10,7 @@ use super::transmit::After;
 use super::{Phase, Session, Settings, Slot, Stack, wire};
 use crate::limits::SEGMENTS_PER_TURN;
 use crate::net::ip::Segment;
-use crate::net::sacked::{self, Blocks};
+use crate::net::sacked::{self, Blocks, earlier};
 use crate::net::tcb::{Engine, Wire};
 use crate::port::Port;
 use crate::telemetry::{Counter, Counters};
@@ -22,6 +22,13 @@ impl<S> Slot<S> {
     pub(super) fn flight(&self) -> Flight {
         let (una, nxt) = (self.numbers.snd_una(), self.numbers.snd_nxt());
         Flight { una, nxt, sack: self.offer.sack }
+    }
+
+    /// Where the peer takes a segment without content: at SND.NXT, or where its window ends if that is before. An RST from
+    /// elsewhere it would not believe (RFC 5961, 3.2).
+    pub(super) fn acceptable_seq(&self) -> u32 {
+        let window = u32::from(self.numbers.peer_window()) << self.offer.window_scale.unwrap_or(0).min(14);
+        earlier(self.numbers.snd_nxt(), self.numbers.snd_una().wrapping_add(window))
     }
 
     /// The sequence number after what is queued, while smoltcp has it.

@@ -68,12 +68,13 @@ impl<P: Port, S: Session> Stack<P, S> {
         if slot.stamps.are_on() {
             wire.stamp = slot.stamp(now);
         }
-        if slot.recovery.is_back() {
-            // An RST from elsewhere the peer would not believe (RFC 5961, 3.2).
-            wire.nxt = Some(slot.numbers.snd_nxt());
+        if slot.phase == Phase::Ended || slot.recovery.is_back() {
+            wire.nxt = Some(slot.acceptable_seq());
         }
         let Some(tcb) = slot.tcb.as_mut() else { return self.flush_parked(port, index, now) };
-        tcb.finish();
+        if tcb.finish() {
+            (slot.unsent, slot.deadline) = (0, now + self.settings.fin_timeout);
+        }
         let mut rest = None;
         let mut more = true;
         while more {

@@ -40,12 +40,14 @@ impl Tcb {
         }
     }
 
-    /// Sends the FIN that waited, if it need not wait any longer.
+    /// Sends the FIN that waited, if it need not wait any longer; whether it was so.
     #[inline]
-    pub fn finish(&mut self) {
-        if self.fin_waits && self.send_queue() == 0 {
+    pub fn finish(&mut self) -> bool {
+        let now = self.fin_waits && self.send_queue() == 0;
+        if now {
             self.close();
         }
+        now
     }
 
     /// Makes the next `Engine::send` emit an RST.
